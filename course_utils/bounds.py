@@ -1,0 +1,94 @@
+"""Lower bounds on the log-evidence, in nats per datapoint.
+
+Every bound here is an average over samples ``z_k ~ q`` of something made from the log importance weights
+``log w_k = log p(x, z_k) - log q(z_k)``: the mean of ``log w`` is the ELBO, the log of the mean of ``w`` is the
+importance-weighted bound. Samples are drawn by reparameterisation, so ``jax.grad`` of either estimate is an unbiased
+estimate of the gradient of the bound.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from course_utils.montecarlo import log_mean_exp
+
+
+class Distribution(Protocol):
+    """What a bound asks of a variational distribution ``q``."""
+
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Float[Array, "K *batch dim"]:
+        """Return ``num_samples`` draws, differentiable in the parameters of the distribution."""
+
+    def log_prob(self, z: Float[Array, "K *batch dim"]) -> Float[Array, "K *batch"]:
+        """Return the log-density of each draw, in nats, summed over ``dim``."""
+
+
+class DiagonalNormal(NamedTuple):
+    """The normal distribution with independent dimensions; ``scale`` is a standard deviation, not a variance."""
+
+    mean: Float[Array, "*batch dim"]
+    scale: Float[Array, "*batch dim"]
+
+    def sample(self, key: PRNGKeyArray, num_samples: int) -> Float[Array, "K *batch dim"]:
+        """Return ``mean + scale * noise`` (Kingma & Welling, *Auto-encoding variational Bayes*, section 2.4)."""
+        shape = jnp.broadcast_shapes(jnp.shape(self.mean), jnp.shape(self.scale))
+        return self.mean + self.scale * jax.random.normal(key, (num_samples, *shape))
+
+    def log_prob(self, z: Float[Array, "*K batch dim"]) -> Float[Array, "*K batch"]:
+        """Return the log-density in nats, summed over the last axis."""
+        return norm.logpdf(z, self.mean, self.scale).sum(-1)
+
+    def entropy(self) -> Float[Array, "*batch"]:
+        """Return the differential entropy in nats, summed over the last axis."""
+        shape = jnp.broadcast_shapes(jnp.shape(self.mean), jnp.shape(self.scale))
+        return jnp.broadcast_to(0.5 * jnp.log(2 * jnp.pi * jnp.e) + jnp.log(self.scale), shape).sum(-1)
+
+    def kl(self, other: "DiagonalNormal") -> Float[Array, "*batch"]:
+        """Return ``KL[self || other]`` in nats, summed over the last axis."""
+        variance_ratio = (self.scale / other.scale) ** 2
+        distance = ((self.mean - other.mean) / other.scale) ** 2
+        return 0.5 * (variance_ratio + distance - 1.0 - jnp.log(variance_ratio)).sum(-1)
+
+
+def standard_normal(dim: int) -> DiagonalNormal:
+    """Return the standard normal in ``dim`` dimensions: the prior of every latent variable in this course."""
+    return DiagonalNormal(jnp.zeros(dim), jnp.ones(dim))
+
+
+def log_importance_weights(
+    log_joint: Callable[[Float[Array, "K *batch dim"]], Float[Array, "K *batch"]],
+    q: Distribution,
+    key: PRNGKeyArray,
+    num_samples: int,
+) -> Float[Array, "K *batch"]:
+    """Return ``log p(x, z_k) - log q(z_k)`` in nats for K draws ``z_k ~ q``; the mean of its exponential is ``p(x)``."""
+    z = q.sample(key, num_samples)
+    return log_joint(z) - q.log_prob(z)
+
+
+def elbo(
+    log_joint: Callable[[Float[Array, "K *batch dim"]], Float[Array, "K *batch"]],
+    q: Distribution,
+    key: PRNGKeyArray,
+    num_samples: int = 1,
+) -> Float[Array, "*batch"]:
+    """Return an unbiased estimate of ``E_q[log p(x, z) - log q(z)]``, in nats."""
+    return log_importance_weights(log_joint, q, key, num_samples).mean(0)
+
+
+def importance_weighted_bound(
+    log_joint: Callable[[Float[Array, "K *batch dim"]], Float[Array, "K *batch"]],
+    q: Distribution,
+    key: PRNGKeyArray,
+    num_samples: int,
+) -> Float[Array, "*batch"]:
+    """Return ``log (1/K) sum_k w_k``, in nats: an unbiased estimate of the importance-weighted bound.
+
+    K = 1 is the ELBO; the bound rises with K to the log-evidence (Burda et al., *Importance weighted autoencoders*,
+    equation 8 and theorem 1).
+    """
+    return log_mean_exp(log_importance_weights(log_joint, q, key, num_samples), axis=0)

@@ -1,0 +1,159 @@
+"""``check``: run a student's answer, show the values it gives, and say what is wrong with them.
+
+A check emits values, never a verdict: marks are given elsewhere, by comparing these values with those of the reference
+solution for the same seed. The explanation that a student sees beside the values is for the student alone.
+"""
+
+import hashlib
+import html
+import os
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from IPython.display import display
+
+MIME = "application/vnd.course-utils.check+json"
+SEED_VARIABLE = "COURSE_CHECK_SEED"
+PUBLIC_SEED = "public"
+
+RIGHT, WRONG, SHOWN, NOT_ATTEMPTED, ERROR = "right", "wrong", "shown", "not attempted", "error"
+
+
+def check_seed(name: str) -> int:
+    """Return the seed from which the check ``name`` draws its inputs, from 0 to 2^31 - 1.
+
+    In a student's copy it is always the same; a grader sets the environment variable ``COURSE_CHECK_SEED`` to a secret.
+    """
+    secret = os.environ.get(SEED_VARIABLE, PUBLIC_SEED)
+    return int.from_bytes(hashlib.sha256(f"{secret}:{name}".encode()).digest()[:4]) >> 1
+
+
+def check(
+    name: str,
+    compute: Callable[[], Any],
+    truth: Any = None,
+    *,
+    rtol: float = 1e-3,
+    atol: float = 1e-4,
+    standard_error: Any = None,
+    mistakes: Mapping[str, Any] | None = None,
+) -> None:
+    """Show the values of ``compute()`` and, where the truth is known, explain how they differ from it.
+
+    Args:
+        name: what is computed, in the student's words; unique within the notebook.
+        compute: calls the student's function and returns a number, an array, or a tuple of them.
+        truth: the right values, from a closed form or a library; without it the values are only shown.
+        rtol, atol: how far a value may be from the truth, when no standard error says so.
+        standard_error: the standard error of an estimate; then four of them, plus ``atol``, are allowed.
+        mistakes: common mistakes, each a sentence that says what to look at, with the values it leads to.
+    """
+    values, status, explanation = None, SHOWN, ""
+    try:
+        result = compute()
+        values = _as_array(result)
+    except NotImplementedError:
+        status, explanation = NOT_ATTEMPTED, "Not attempted yet: write your answer in the cell above, run it, then this one."
+    except Exception as error:  # a student's code may raise anything
+        status, explanation = ERROR, _explain_error(error)
+    if status == SHOWN and values is None:
+        status, explanation = ERROR, _explain_type(result)
+    if status == SHOWN and truth is not None and not _is_graded():
+        explanation = _explain(values, truth, rtol, atol, standard_error, mistakes or {})
+        status, explanation = (WRONG, explanation) if explanation else (RIGHT, "Right.")
+    _show(name, values, status, explanation)
+
+
+def _is_graded() -> bool:
+    return SEED_VARIABLE in os.environ
+
+
+def _as_array(result: Any) -> np.ndarray | None:
+    """Return ``result`` as one flat or shaped float array, or ``None`` if it is not made of numbers."""
+    try:
+        if isinstance(result, tuple | list):
+            parts = [np.asarray(part, np.float64) for part in result]
+            if len({part.shape for part in parts}) > 1:
+                return np.concatenate([part.ravel() for part in parts])
+            return np.stack(parts) if parts else None
+        if result is None:
+            return None
+        return np.asarray(result, np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
+def _explain(
+    values: np.ndarray, truth: Any, rtol: float, atol: float, standard_error: Any, mistakes: Mapping[str, Any]
+) -> str:
+    """Return what is wrong with ``values`` in a sentence or two; an empty string if nothing is."""
+    truth = _as_array(truth)
+    if values.shape != truth.shape:
+        return f"The shape is {values.shape} where {truth.shape} is expected."
+    if not np.isfinite(values).all():
+        found = values[~np.isfinite(values)][0]
+        return f"There is a {found} among the values: is there a log of zero, an overflow, or a division by zero?"
+
+    def is_near(other: np.ndarray) -> bool:
+        return bool(np.all(np.abs(values - other) <= allowed))
+
+    allowed = atol + (rtol * np.abs(truth) if standard_error is None else 4 * np.asarray(standard_error))
+    if is_near(truth):
+        return ""
+    distance = np.abs(values - truth)
+    worst = np.unravel_index(np.argmax(distance - allowed), distance.shape)
+    where = f" at position {', '.join(map(str, worst))}" if worst else ""
+    if standard_error is None:
+        found = f"Expected {truth[worst]:.6g}{where}, found {values[worst]:.6g}."
+    else:
+        errors = distance[worst] / np.broadcast_to(standard_error, distance.shape)[worst]
+        found = (
+            f"Expected {truth[worst]:.6g}{where}, found {values[worst]:.6g}: "
+            f"{errors:.3g} standard errors from the truth."
+        )
+    hints = [sentence for sentence, value in mistakes.items() if is_near(np.broadcast_to(_as_array(value), truth.shape))]
+    return " ".join([found, *hints[:1]])
+
+
+def _explain_error(error: Exception) -> str:
+    cells = [frame for frame in traceback.extract_tb(error.__traceback__) if "ipykernel" in frame.filename]
+    # The first frame in a cell is this check's own call.
+    where = f" in line {cells[-1].lineno} of your cell ({cells[-1].line})" if len(cells) > 1 else ""
+    return f"Your code raised {type(error).__name__}{where}: {error}"
+
+
+def _explain_type(result: Any) -> str:
+    if result is None:
+        return "The result is None: is there a `return` at the end of your function?"
+    return f"The result is of type {type(result).__name__}, where a number or an array of numbers is expected."
+
+
+def _show(name: str, values: np.ndarray | None, status: str, explanation: str) -> None:
+    shown = status if values is None else np.array2string(values, precision=6, separator=", ", threshold=40)
+    mark, color = {
+        RIGHT: ("✓", "#007a5a"),
+        WRONG: ("✗", "#b34700"),
+        ERROR: ("✗", "#b34700"),
+        NOT_ATTEMPTED: ("○", "#5f6368"),
+        SHOWN: ("•", "#5f6368"),
+    }[status]
+    page = (
+        f'<div style="border-left: 4px solid {color}; padding: 0.2em 0.8em; margin: 0.2em 0">'
+        f'<b style="color: {color}">{mark}</b> {html.escape(name)}: '
+        f"<code>{html.escape(shown)}</code><br>{html.escape(explanation)}</div>"
+    )
+    plain = f"{mark} {name}: {shown}" + (f"\n  {explanation}" if explanation else "")
+    record = {
+        "name": name,
+        "status": status,
+        "explanation": explanation,
+        "values": None if values is None else {"shape": list(values.shape), "flat": _json_numbers(values)},
+    }
+    display({"text/plain": plain, "text/html": page, MIME: record}, raw=True)
+
+
+def _json_numbers(values: np.ndarray) -> list[float | str]:
+    """Return the numbers as JSON can hold them: ``nan`` and the infinities as strings."""
+    return [float(value) if np.isfinite(value) else str(value) for value in values.ravel()]

@@ -1,0 +1,72 @@
+"""The data sets of the course, read from ``data/`` and checked before anyone sees an array."""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+
+from course_utils.errors import CourseError
+
+DATA_DIR = Path(__file__).resolve().parent.parent / "data"
+MNIST_SHA256 = "39b9b1ffaa0ba4d8995a616551f0966941fe02a3fe79ba4a9db7373db16d53ad"
+
+
+class DataError(CourseError):
+    """A data file is missing, truncated or altered."""
+
+
+def load_mnist(
+    split: Literal["train", "test"] = "train", directory: Path = DATA_DIR
+) -> tuple[UInt8[np.ndarray, "N 28 28"], UInt8[np.ndarray, " N"]]:
+    """Return the images (0 is paper, 255 is ink) and labels of MNIST: N is 60,000 for train, 10,000 for test.
+
+    Raises:
+        DataError: the file is missing or its SHA-256 is not the known one.
+        ValueError: there is no such split.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"MNIST has the splits 'train' and 'test', not {split!r}.")
+    with np.load(io.BytesIO(_read_checked(directory / "mnist.npz", MNIST_SHA256))) as arrays:
+        return arrays[f"{split}_images"], arrays[f"{split}_labels"]
+
+
+def binarize(key: PRNGKeyArray, images: UInt8[Array, "..."]) -> Float[Array, "..."]:
+    """Draw each pixel as Bernoulli with probability ``pixel / 255``, as ``float32`` zeros and ones.
+
+    Called anew on every batch this is dynamic binarisation (Burda et al., section 5), called once on a whole data set
+    with one key it is fixed binarisation. Each pixel costs 16 random bits, two pixels to a 32-bit word, which puts
+    the probability off by at most 2^-16.
+    """
+    images = jnp.asarray(images)
+    words = jax.random.bits(key, ((images.size + 1) // 2,), jnp.uint32)
+    uniform = jax.lax.bitcast_convert_type(words, jnp.uint16).ravel()[: images.size].reshape(images.shape)
+    return (uniform < images.astype(jnp.uint16) * 257).astype(jnp.float32)
+
+
+def fixed_binarization(images: UInt8[np.ndarray, "..."], seed: int = 0) -> UInt8[np.ndarray, "..."]:
+    """Return one draw of :func:`binarize` as ``uint8`` zeros and ones, the same on every machine for a given seed."""
+    return np.asarray(binarize(jax.random.key(seed), images)).astype(np.uint8)
+
+
+def _read_checked(path: Path, sha256: str) -> bytes:
+    """Return the bytes of ``path`` if they have the given SHA-256; raise ``DataError`` otherwise."""
+    restore = f"restore it with `git checkout -- data/{path.name}` in the course folder"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(
+            f"{path} cannot be read ({reason}; expected SHA-256 {sha256}, found no file to check): {restore}."
+        ) from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise DataError(
+            f"{path} is truncated or altered (expected SHA-256 {sha256}, found {found}, {len(content):,} bytes): "
+            f"{restore}."
+        )
+    return content

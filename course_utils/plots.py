@@ -1,0 +1,100 @@
+"""The figures that several notebooks draw, in one palette, each with its text for those who cannot see it."""
+
+import base64
+import html
+import io
+
+import numpy as np
+from IPython.display import display
+from jaxtyping import Array, Float
+from matplotlib import colormaps
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe & Ito (2008), *Color universal design*: told apart with any kind of colour vision.
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = PALETTE = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
+)  # fmt: skip
+
+STYLE = {
+    "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, BLACK]),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": "medium",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "font.size": 10.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+
+def subplots(rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (6.4, 3.6), **options) -> tuple:
+    """Return a figure and its axes as ``plt.subplots`` does, in the style of the course; ``size`` is in inches."""
+    with plt.rc_context(STYLE):
+        return plt.subplots(rows, columns, figsize=size, **options)
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display ``figure`` with the alternative text ``alt`` and close it.
+
+    The plain-text form of the output is ``alt`` followed by a summary of the data that were drawn, so that a test
+    which cannot compare pictures compares their numbers.
+    """
+    buffer = io.BytesIO()
+    # A save's own style: constrained layout is laid out anew when the figure is drawn.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    width = round(figure.get_figwidth() * 100)
+    plt.close(figure)
+    source = base64.b64encode(buffer.getvalue()).decode()
+    picture = f'<img src="data:image/png;base64,{source}" width="{width}" alt="{html.escape(alt)}">'
+    summary = [line for number, axes in enumerate(figure.axes, 1) for line in _summary(number, axes)]
+    display({"text/html": picture, "text/plain": "\n".join([f"Figure: {alt}", *summary])}, raw=True)
+
+
+def image_grid(
+    images: Float[Array, "N data"], columns: int, axes: Axes, *, title: str | None = None, side: int = 28
+) -> None:
+    """Draw flat images of ``side`` x ``side`` pixels in [0, 1] as a grid, ink black on white, row by row."""
+    images = np.asarray(images).reshape(-1, side, side)
+    rows = -(-len(images) // columns)
+    canvas = np.zeros((rows * columns, side, side), np.float32)
+    canvas[: len(images)] = images
+    canvas = canvas.reshape(rows, columns, side, side).swapaxes(1, 2).reshape(rows * side, columns * side)
+    axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    if title:
+        axes.set_title(title)
+
+
+def digit_colors() -> np.ndarray:
+    """Return ten colours for the ten digits, RGBA, distinguishable also by their lightness."""
+    return colormaps["tab10"](np.arange(10))
+
+
+def running_mean(values: Float[np.ndarray, " steps"], window: int) -> Float[np.ndarray, " steps"]:
+    """Return the mean of the last ``window`` values at each step (of all values so far, before there are so many)."""
+    total = np.cumsum(np.asarray(values, np.float64))
+    total[window:] -= total[:-window].copy()
+    return total / np.minimum(np.arange(1, len(values) + 1), window)
+
+
+def _summary(number: int, axes: Axes) -> list[str]:
+    """Return one line for each thing drawn in ``axes``: how many numbers, their least, mean and largest."""
+    drawn = [("line", line.get_label(), line.get_ydata()) for line in axes.lines]
+    drawn += [("points", points.get_label(), points.get_offsets()) for points in axes.collections]
+    drawn += [("image", image.get_label(), image.get_array()) for image in axes.images]
+    bars = [patch.get_height() for patch in axes.patches if hasattr(patch, "get_height")]
+    if bars:
+        drawn.append(("bars", "_", bars))
+    lines = []
+    for kind, label, values in drawn:
+        values = np.ma.masked_invalid(np.ma.asarray(values, dtype=float)).compressed()
+        name = "" if label.startswith("_") else f" {label!r}"
+        if len(values):
+            lines.append(
+                f"  axes {number}, {kind}{name}: {len(values)} numbers from {values.min():.4g} to {values.max():.4g}, "
+                f"mean {values.mean():.4g}"
+            )
+    return lines
