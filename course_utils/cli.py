@@ -1,1 +1,115 @@
-def main(): pass
+"""The ``course`` command: each verb is one call into the course's packages."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from course_utils.errors import CourseError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Hands-on variational inference: work through the notebooks and check your answers.",
+)
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+WORK_DIR = PROJECT_DIR / "work"
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def lab(
+    context: typer.Context,
+    work: Annotated[Path, typer.Option(help="The folder of your copies.", show_default="work/")] = WORK_DIR,
+    open_lab: Annotated[bool, typer.Option("--open/--no-open", help="Start JupyterLab there.")] = True,
+) -> None:
+    """Put your copies of the notebooks into the work folder and open them in JupyterLab.
+
+    Nothing you wrote is ever overwritten. Further arguments go to JupyterLab, such as --port 9999 or --no-browser.
+    """
+    from course_utils.coursework.workfolder import deliver
+
+    deliveries = deliver(work)
+    sentences = {
+        "new": "{} is new.",
+        "renewed": "{} has been updated; you had not changed it.",
+        "update": "{} is an updated version; your own copy beside it is untouched.",
+    }
+    for delivery in deliveries:
+        if delivery.outcome in sentences:
+            typer.echo(sentences[delivery.outcome].format(delivery.path.name))
+    typer.echo(f"Your notebooks are in {work}.")
+    if open_lab:
+        raise typer.Exit(_start_lab(work, deliveries[0].path.name, context.args))
+
+
+@app.command()
+def check(
+    notebook: Annotated[Path, typer.Argument(help="Your copy of a notebook, for instance work/02_simple_monte_carlo.ipynb.")],
+) -> None:
+    """Run your answers with nbval and show which are right; exit with 1 unless all are."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from course_utils.coursework.feedback import check_submission
+
+    results = check_submission(notebook)
+    table = Table("Exercise", "Points", "Result", "Hint")
+    styles = {"right": "green", "wrong": "red", "error": "red", "not attempted": "dim"}
+    for result in results:
+        status, points = Text(result.status, styles[result.status]), f"{result.exercise.points:g}"
+        table.add_row(Text(result.exercise.title), points, status, Text(result.hint))
+    Console().print(table)
+    right = [result.exercise.points for result in results if result.status == "right"]
+    typer.echo(f"{len(right)} of {len(results)} exercises right, {sum(right):g} points.")
+    raise typer.Exit(0 if len(right) == len(results) else 1)
+
+
+@app.command()
+def execute(
+    notebooks: Annotated[list[Path] | None, typer.Argument(help="Source notebooks; all of them by default.")] = None,
+) -> None:
+    """For authors: run source notebooks from top to bottom and store their outputs."""
+    from course_utils.coursework.execute import execute_notebook
+    from course_utils.coursework.notebooks import source_notebooks
+
+    for path in notebooks or source_notebooks():
+        typer.echo(f"{path.name}: {execute_notebook(path):.1f} s")
+
+
+def _start_lab(work: Path, first: str, arguments: list[str]) -> int:
+    """Run JupyterLab in ``work`` until it is stopped, and return its exit code."""
+    # With the thresholds that JAX sets by default hardly anything would be cached (JAX, "Persistent compilation cache").
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(work.resolve() / ".jax-cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={work.resolve()}"]
+    command += [f"--LabApp.default_url=/lab/tree/{first}", *arguments]
+    try:
+        return subprocess.run(command, env=cache | os.environ).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def main() -> None:
+    """Run the command line; a mistake that a person can mend is one sentence, without a traceback."""
+    try:
+        app()
+    except CourseError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f"The disk is full ({error.filename or 'while writing'}): free some space and run the command again.")
+
+
+if __name__ == "__main__":
+    main()

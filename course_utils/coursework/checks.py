@@ -72,14 +72,14 @@ def _is_graded() -> bool:
 
 def _as_array(result: Any) -> np.ndarray | None:
     """Return ``result`` as one flat or shaped float array, or ``None`` if it is not made of numbers."""
+    if result is None or isinstance(result, str):
+        return None
     try:
         if isinstance(result, tuple | list):
             parts = [np.asarray(part, np.float64) for part in result]
             if len({part.shape for part in parts}) > 1:
                 return np.concatenate([part.ravel() for part in parts])
             return np.stack(parts) if parts else None
-        if result is None:
-            return None
         return np.asarray(result, np.float64)
     except (TypeError, ValueError):
         return None

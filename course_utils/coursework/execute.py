@@ -9,29 +9,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from course_utils.errors import CourseError
+from course_utils.coursework.notebooks import NotebookError, read_notebook, write_notebook
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-
-
-class NotebookError(CourseError):
-    """A notebook cannot be read, or does not run."""
-
-
-def read_notebook(path: Path) -> NotebookNode:
-    """Return the notebook at ``path`` in format 4; raise ``NotebookError`` if it is none."""
-    try:
-        notebook = nbformat.read(path, as_version=4)
-        nbformat.validate(notebook)
-    except OSError as error:
-        raise NotebookError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}.") from None
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, nbformat.ValidationError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise NotebookError(
-            f"{path} is not a Jupyter notebook ({reason[:120]}): open it in JupyterLab and save it again, or restore it."
-        ) from None
-    return notebook
 
 
 def execute_notebook(path: Path, timeout: float = 600) -> float:
@@ -71,13 +52,6 @@ def execute_notebook(path: Path, timeout: float = 600) -> float:
     nbformat.validate(notebook)
     write_notebook(notebook, path)
     return seconds
-
-
-def write_notebook(notebook: NotebookNode, path: Path) -> None:
-    """Write ``notebook`` to ``path``, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
-    temporary.replace(path)
 
 
 def _without_widget(output: NotebookNode) -> NotebookNode | None:

@@ -1,0 +1,1 @@
+"""The tests of the course; ``benchmarks`` are beside them but are no tests."""

@@ -1,0 +1,368 @@
+"""Work folder, checks, nbval plugin and command line, as a student and an instructor meet them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from course_utils.coursework import checks
+from course_utils.coursework.execute import execute_notebook
+from course_utils.coursework.feedback import check_submission, result, run_with_nbval
+from course_utils.coursework.notebooks import NotebookError, exercises, read_notebook, student_copy
+from course_utils.coursework.workfolder import MANIFEST, deliver
+from tests.rounds import in_rounds, numbered
+
+SETUP = """\
+import numpy as np
+from course_utils.coursework.checks import check, check_seed
+"""
+ANSWER = '''\
+def mean(values):
+    """Return the mean."""
+    ### BEGIN SOLUTION
+    return values.sum() / len(values)
+    ### END SOLUTION
+'''
+CHECK = """\
+values = np.random.default_rng(check_seed("mean")).normal(5.0, 1.0, 50)
+check("mean of 50 values", lambda: mean(values), np.mean(values), mistakes={"Divide by the number of values.": values.sum()})
+### BEGIN HIDDEN TESTS
+check("mean of 10 values", lambda: mean(values[:10]))
+### END HIDDEN TESTS
+"""
+
+
+def role(grade_id, *, solution, points=0):
+    grade = {"grade": not solution, "grade_id": grade_id, "locked": not solution, "solution": solution}
+    return {"nbgrader": grade | {"schema_version": 3, "task": False} | ({} if solution else {"points": points})}
+
+
+@pytest.fixture(scope="module")
+def source_dir(tmp_path_factory):
+    """A folder with one small source notebook, executed."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    cells = [
+        new_code_cell(SETUP, id="imports", metadata={"tags": ["setup"]}),
+        new_code_cell("print(f'pi is {np.pi:.6f}')", id="pi"),
+        new_markdown_cell("### Exercise 1.1 · A mean", id="ex-mean"),
+        new_code_cell(ANSWER, id="ex-mean-answer", metadata=role("ex-mean-answer", solution=True)),
+        new_code_cell(CHECK, id="ex-mean-check", metadata=role("ex-mean-check", solution=False, points=2)),
+    ]
+    path = folder / "01_means.ipynb"
+    nbformat.write(new_notebook(cells=cells), path)
+    execute_notebook(path)
+    return folder
+
+
+def answered(source_dir, target, answer):
+    """Write a student's copy with ``answer`` in the place of the solution."""
+    notebook = student_copy(read_notebook(source_dir / "01_means.ipynb"))
+    for cell in notebook.cells:
+        if cell.id == "ex-mean-answer":
+            cell.source = answer
+    nbformat.write(notebook, target)
+    return target
+
+
+ANSWERS = [
+    ("def mean(values):\n    return np.average(values)", "right", ""),
+    ("def mean(values):\n    print('debug')\n    return sum(values) / len(values)", "right", ""),
+    ("def mean(values):\n    return values.sum()", "wrong", "Divide by the number of values."),
+    ("def mean(values):\n    return values.sum() / 50", "wrong", "other inputs"),
+    ("def mean(values):\n    values.sum()", "error", "None"),
+    ("def mean(values):\n    return values.average()", "error", "AttributeError in line 2 of your cell"),
+    ("def mean(values:", "error", "SyntaxError"),
+    ("def mean(values):\n    raise NotImplementedError", "not attempted", ""),
+    ("from os import _exit\n_exit(1)", "error", "The kernel died"),
+]
+
+
+def test_check_tells_right_from_wrong(source_dir):
+    source = read_notebook(source_dir / "01_means.ipynb")
+    report = run_with_nbval(in_rounds(source, [{"ex-mean": answer} for answer, _, _ in ANSWERS]))
+    for number, (answer, status, hint) in enumerate(ANSWERS):
+        (exercise,) = exercises(numbered(source, number))
+        found = result(exercise, report)
+        assert found.status == status, (answer, found.hint)
+        assert hint in found.hint
+        assert exercise.title == "Exercise 1.1 · A mean"
+
+
+def test_a_missing_answer_cell_is_not_attempted(source_dir, tmp_path):
+    notebook = student_copy(read_notebook(source_dir / "01_means.ipynb"))
+    notebook.cells = [cell for cell in notebook.cells if cell.id != "ex-mean-answer"]
+    nbformat.write(notebook, tmp_path / "01_means.ipynb")
+    (found,) = check_submission(tmp_path / "01_means.ipynb", source_dir)
+    assert found.status == "not attempted"
+    assert "missing" in found.hint
+
+
+def test_check_submission(source_dir, tmp_path):
+    """The same through a file, whose cells have lost their ids."""
+    submission = answered(source_dir, tmp_path / "01_means.ipynb", "def mean(values):\n    return np.mean(values)")
+    notebook = read_notebook(submission)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"lost-{number}"
+    nbformat.write(notebook, submission)
+    assert [found.status for found in check_submission(submission, source_dir)] == ["right"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(b"", "not a Jupyter notebook"), (b"{", "not a Jupyter notebook"), (b"<html>", "not a Jupyter notebook"),
+     (b"[1, 2]", "not a Jupyter notebook"), (b'{"cells": 3, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}', "not a"),
+     (b"\x00\xff\xfe", "not a Jupyter notebook"), (b"[" * 100_000, "not a Jupyter notebook"), (None, "cannot be read")],
+)  # fmt: skip
+def test_what_is_no_notebook_gets_one_sentence(source_dir, tmp_path, content, complaint):
+    path = tmp_path / "01_means.ipynb"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(NotebookError, match=complaint) as caught:
+        check_submission(path, source_dir)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_notebook_names_the_known_ones(source_dir, tmp_path):
+    path = answered(source_dir, tmp_path / "homework.ipynb", "pass")
+    with pytest.raises(NotebookError, match="01_means.ipynb"):
+        check_submission(path, source_dir)
+
+
+def test_source_without_check_or_answer_is_refused(source_dir):
+    notebook = read_notebook(source_dir / "01_means.ipynb")
+    assert [exercise.points for exercise in exercises(notebook)] == [2]
+    without_check = notebook.cells[:-1]
+    with pytest.raises(NotebookError, match="ex-mean-answer has no check"):
+        exercises(new_notebook(cells=without_check))
+    with pytest.raises(NotebookError, match="ex-mean-check stands after no answer"):
+        exercises(new_notebook(cells=[cell for cell in notebook.cells if cell.id != "ex-mean-answer"]))
+
+
+# --- nbval ------------------------------------------------------------------------------------------------------------
+
+
+def test_nbval_notices(source_dir, tmp_path):
+    """Rounding passes; a perturbed output, a cell without output and an exception do not."""
+    original = (source_dir / "01_means.ipynb").read_text(encoding="utf-8")
+    assert "3.141593" in original
+
+    def write(name, change):
+        notebook = read_notebook(source_dir / "01_means.ipynb")
+        change(notebook.cells[1])
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+
+    write("untouched", lambda cell: None)
+    write("rounded", lambda cell: cell.outputs[0].update(text="pi is 3.141594\n"))
+    write("perturbed", lambda cell: cell.outputs[0].update(text="pi is 3.151593\n"))
+    write("unrun", lambda cell: cell.update(execution_count=None, outputs=[]))
+    write("emptied", lambda cell: cell.update(outputs=[]))
+    write("failing", lambda cell: cell.update(source="1 / 0"))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "course_utils.coursework.nbval_plugin"]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout
+    for name in ("untouched", "rounded"):
+        assert f"PASSED {name}.ipynb::pi" in said
+    for name in ("perturbed", "unrun", "emptied", "failing"):
+        assert f"FAILED {name}.ipynb::pi" in said
+        assert f"PASSED {name}.ipynb::ex-mean-check" in said
+    for complaint in ("Cell outputs differ", "never ran", "Unexpected output fields", "ZeroDivisionError"):
+        assert complaint in said
+
+
+def test_cells_after_a_time_out_fail(tmp_path):
+    cells = [new_code_cell("import time; time.sleep(60)", id="slow"), new_code_cell("1 + 1", id="after")]
+    for count, cell in enumerate(cells, 1):
+        cell.execution_count = count
+    nbformat.write(new_notebook(cells=cells), tmp_path / "slow.ipynb")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "course_utils.coursework.nbval_plugin"]
+    finished = subprocess.run(
+        [*command, "--nbval-cell-timeout=2", "slow.ipynb"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert "2 failed" in finished.stdout or "1 failed, 1 error" in finished.stdout
+    assert "xfailed" not in finished.stdout
+
+
+def test_a_failing_notebook_keeps_its_file(tmp_path):
+    path = tmp_path / "broken.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("1 / 0", id="broken")]), path)
+    before = path.read_bytes()
+    with pytest.raises(NotebookError, match="ZeroDivisionError"):
+        execute_notebook(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["broken.ipynb"]
+
+
+# --- check ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def emitted(monkeypatch):
+    """The records that ``check`` emits."""
+    records = []
+    monkeypatch.setattr(checks, "display", lambda data, raw: records.append(data))
+    return records
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "status", "said"),
+    [
+        (1.0, {"truth": 1.0005}, "right", "Right"),
+        (1.1, {"truth": 1.0}, "wrong", "Expected 1, found 1.1"),
+        (1.1, {"truth": 1.0, "standard_error": 0.05}, "right", "Right"),
+        (2.0, {"truth": 1.0, "standard_error": 0.05}, "wrong", "20 standard errors"),
+        (2.0, {"truth": 1.0, "mistakes": {"Twice too much.": 2.0}}, "wrong", "Twice too much."),
+        (3.0, {"truth": 1.0, "mistakes": {"Twice too much.": 2.0}}, "wrong", "Expected 1"),
+        (np.nan, {"truth": 1.0}, "wrong", "nan"),
+        (np.ones(3), {"truth": np.ones(2)}, "wrong", "(3,)"),
+        (np.array([1.0, 5.0]), {"truth": np.ones(2)}, "wrong", "position 1"),
+        (None, {"truth": 1.0}, "error", "return"),
+        ("1.0", {"truth": 1.0}, "error", "str"),
+        ((1.0, np.ones(2)), {"truth": np.ones(3)}, "right", "Right"),
+        (1.0, {}, "shown", ""),
+    ],
+)
+def test_check_explains(emitted, value, options, status, said):
+    checks.check("a value", lambda: value, **options)
+    (record,) = emitted
+    assert record[checks.MIME]["status"] == status
+    assert said in record[checks.MIME]["explanation"]
+    json.dumps(record, allow_nan=False)
+
+
+def test_check_reports_exceptions_in_one_sentence(emitted):
+    def fail():
+        raise KeyError("weights")
+
+    checks.check("fails", fail, truth=1.0)
+    checks.check("to do", lambda: (_ for _ in ()).throw(NotImplementedError()), truth=1.0)
+    assert [data[checks.MIME]["status"] for data in emitted] == ["error", "not attempted"]
+    assert "KeyError" in emitted[0][checks.MIME]["explanation"]
+
+
+def test_check_escapes_what_students_write(emitted):
+    def fail():
+        raise ValueError("<script>alert(1)</script>")
+
+    checks.check("<b>name</b>", fail)
+    assert "<script>" not in emitted[0]["text/html"] and "<b>name" not in emitted[0]["text/html"]
+
+
+def test_seeds(monkeypatch):
+    monkeypatch.delenv(checks.SEED_VARIABLE, raising=False)
+    public = checks.check_seed("a"), checks.check_seed("b")
+    monkeypatch.setenv(checks.SEED_VARIABLE, "secret")
+    secret = checks.check_seed("a"), checks.check_seed("b")
+    assert len({*public, *secret}) == 4
+    assert all(0 <= seed < 2**31 for seed in public + secret)
+
+
+def test_a_graded_check_gives_no_verdict(emitted, monkeypatch):
+    monkeypatch.setenv(checks.SEED_VARIABLE, "secret")
+    checks.check("a value", lambda: 2.0, truth=1.0)
+    assert emitted[0][checks.MIME]["status"] == "shown"
+    assert emitted[0][checks.MIME]["values"] == {"shape": [], "flat": [2.0]}
+
+
+# --- work folder ------------------------------------------------------------------------------------------------------
+
+
+def outcomes(work, source_dir):
+    return {delivery.path.name: delivery.outcome for delivery in deliver(work, source_dir)}
+
+
+def change_source(source_dir, text):
+    path = source_dir / "01_means.ipynb"
+    notebook = read_notebook(path)
+    notebook.cells[2].source += text
+    nbformat.write(notebook, path)
+
+
+def test_work_folder_never_overwrites(source_dir, tmp_path):
+    sources = Path(shutil.copytree(source_dir, tmp_path / "sources"))
+    work = tmp_path / "my work"
+    mine = work / "01_means.ipynb"
+    assert outcomes(work, sources) == {"01_means.ipynb": "new"}
+    assert outcomes(work, sources) == {"01_means.ipynb": "kept"}
+    untouched = mine.read_bytes()
+
+    change_source(sources, " (clearer)")
+    assert outcomes(work, sources) == {"01_means.ipynb": "renewed"}
+    assert mine.read_bytes() != untouched
+
+    mine.write_text(mine.read_text().replace("import numpy", "import  numpy"))
+    written = mine.read_bytes()
+    assert outcomes(work, sources) == {"01_means.ipynb": "kept"}
+
+    change_source(sources, " (clearest)")
+    (name, outcome), = outcomes(work, sources).items()
+    assert outcome == "update" and name.startswith("01_means.update-") and (work / name).is_file()
+    assert mine.read_bytes() == written
+    assert outcomes(work, sources) == {"01_means.ipynb": "kept"}
+
+    (work / name).write_text("the student's own notes")
+    assert outcomes(work, sources) == {"01_means.ipynb": "kept"}
+    assert (work / name).read_text() == "the student's own notes"
+
+
+@pytest.mark.parametrize("manifest", ["", "[]", "{", None])
+def test_a_lost_record_counts_every_copy_as_touched(source_dir, tmp_path, manifest):
+    sources = Path(shutil.copytree(source_dir, tmp_path / "sources"))
+    work = tmp_path / "work"
+    deliver(work, sources)
+    before = (work / "01_means.ipynb").read_bytes()
+    (work / MANIFEST).unlink() if manifest is None else (work / MANIFEST).write_text(manifest)
+    change_source(sources, " (clearer)")
+    assert list(outcomes(work, sources).values()) == ["update"]
+    assert (work / "01_means.ipynb").read_bytes() == before
+
+
+def test_a_file_in_the_place_of_the_work_folder(source_dir, tmp_path):
+    (tmp_path / "work").write_text("")
+    with pytest.raises(NotebookError, match="--work"):
+        deliver(tmp_path / "work", source_dir)
+
+
+def test_no_sources_is_said(tmp_path):
+    with pytest.raises(NotebookError, match="git checkout"):
+        deliver(tmp_path / "work", tmp_path)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def course(*arguments, cwd=None):
+    environment = os.environ | {"COLUMNS": "160"}
+    return subprocess.run(
+        [sys.executable, "-m", "course_utils.cli", *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, env=environment,
+    )  # fmt: skip
+
+
+def test_course_lab_and_check(tmp_path):
+    """A student's way: get the copies, answer one exercise, check it."""
+    work = tmp_path / "a work folder"
+    first = course("lab", "--no-open", "--work", work)
+    assert first.returncode == 0, first.stderr
+    assert "02_simple_monte_carlo.ipynb is new." in first.stdout
+    assert "is new" not in course("lab", "--no-open", "--work", work).stdout
+    finished = course("check", work / "02_simple_monte_carlo.ipynb")
+    assert finished.returncode == 1
+    assert finished.stdout.count("not attempted") == len(exercises(read_notebook(work / "02_simple_monte_carlo.ipynb")))
+
+
+@pytest.mark.parametrize(
+    "arguments", [("check", "no-such.ipynb"), ("check", "README.md"), ("lab", "--no-open", "--work", "README.md")]
+)
+def test_mistakes_get_a_sentence_and_no_traceback(arguments):
+    finished = course(*arguments, cwd=Path(__file__).parent.parent)
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr and finished.stderr.count("\n") == 1
+    assert arguments[-1] in finished.stderr
