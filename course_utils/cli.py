@@ -93,6 +93,9 @@ def _start_lab(work: Path, first: str, arguments: list[str]) -> int:
     }
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={work.resolve()}"]
     command += [f"--LabApp.default_url=/lab/tree/{first}", *arguments]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        # In a container root is often the only user there is; Jupyter would refuse to start.
+        command.append("--allow-root")
     try:
         return subprocess.run(command, env=cache | os.environ).returncode
     except KeyboardInterrupt:

@@ -1,1 +1,11 @@
-"""Explorers whose pictures are computed in the browser, so that no slider waits for the kernel."""
+"""Explorers whose pictures are computed in the browser, so that no slider waits for the kernel.
+
+The rooms: ``explorer`` holds what the explorers share, ``curve_explorer`` draws curves that JAX has computed for every
+slider value beforehand, ``latent_explorer`` runs the decoder of a variational autoencoder. Beside each stands the
+JavaScript that it sends to the page.
+"""
+
+from course_utils.widgets.curve_explorer import CurveExplorer
+from course_utils.widgets.latent_explorer import LatentExplorer
+
+__all__ = ["CurveExplorer", "LatentExplorer"]
