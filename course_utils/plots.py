@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.collections import Collection, PathCollection
 from matplotlib.figure import Figure
 
 # Okabe & Ito (2008), *Color universal design*: told apart with any kind of colour vision.
@@ -30,10 +31,13 @@ STYLE = {
 }
 
 
+# For good, and not only while a figure is made: legends and lines look their style up when they are drawn.
+plt.rcParams.update(STYLE)
+
+
 def subplots(rows: int = 1, columns: int = 1, *, size: tuple[float, float] = (6.4, 3.6), **options) -> tuple:
-    """Return a figure and its axes as ``plt.subplots`` does, in the style of the course; ``size`` is in inches."""
-    with plt.rc_context(STYLE):
-        return plt.subplots(rows, columns, figsize=size, **options)
+    """Return a figure and its axes as ``plt.subplots`` does; ``size`` is in inches."""
+    return plt.subplots(rows, columns, figsize=size, **options)
 
 
 def show(figure: Figure, alt: str) -> None:
@@ -43,7 +47,6 @@ def show(figure: Figure, alt: str) -> None:
     which cannot compare pictures compares their numbers.
     """
     buffer = io.BytesIO()
-    # A save's own style: constrained layout is laid out anew when the figure is drawn.
     figure.savefig(buffer, format="png", metadata={"Software": None})
     width = round(figure.get_figwidth() * 100)
     plt.close(figure)
@@ -83,7 +86,7 @@ def running_mean(values: Float[np.ndarray, " steps"], window: int) -> Float[np.n
 def _summary(number: int, axes: Axes) -> list[str]:
     """Return one line for each thing drawn in ``axes``: how many numbers, their least, mean and largest."""
     drawn = [("line", line.get_label(), line.get_ydata()) for line in axes.lines]
-    drawn += [("points", points.get_label(), points.get_offsets()) for points in axes.collections]
+    drawn += [("shape", shape.get_label(), _heights(shape)) for shape in axes.collections]
     drawn += [("image", image.get_label(), image.get_array()) for image in axes.images]
     bars = [patch.get_height() for patch in axes.patches if hasattr(patch, "get_height")]
     if bars:
@@ -98,3 +101,11 @@ def _summary(number: int, axes: Axes) -> list[str]:
                 f"mean {values.mean():.4g}"
             )
     return lines
+
+
+def _heights(shape: Collection) -> Float[np.ndarray, " n"]:
+    """Return the heights that a collection draws: of its points, or of the corners of its areas and lines."""
+    if isinstance(shape, PathCollection):
+        return shape.get_offsets()[:, 1]
+    corners = [path.vertices[:, 1] for path in shape.get_paths() if len(path.vertices)]
+    return np.concatenate(corners) if corners else np.empty(0)

@@ -5,9 +5,13 @@ checkpoint, and to notice an interrupt or an objective that is no longer finite.
 visits is an argument of the compiled program, not a part of it, so that it can follow the speed of the machine without
 compiling anew. What is drawn at step ``t`` depends on the key and on ``t`` alone: the numbers do not depend on when
 Python looks, on whether it draws a bar, or on whether the run was killed and resumed.
+
+The loop itself does not look for ``nan``, which would cost every step a pass over all parameters. Python does, at its
+visits; since every step can be taken again with the same numbers, it then finds the last good one by bisection.
 """
 
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -71,14 +75,16 @@ class History:
 
 
 class _State(NamedTuple):
-    """All that changes from one step to the next; ``finite`` turns false at a step that cannot be taken."""
+    """All that changes from one step to the next."""
 
     step: Int[Array, ""]
     params: PyTree
     opt_state: PyTree
-    order: Int[Array, " N"]
+    order: Int[Array, " N"] | None
     objectives: Float[Array, " num_steps"]
-    finite: Bool[Array, ""]
+
+    def is_finite(self) -> bool:
+        return bool(_all_finite((self.params, self.objectives)))
 
 
 def fit(
@@ -127,12 +133,9 @@ def fit(
         step=jnp.int32(0),
         params=params,
         opt_state=optimizer.init(params),
-        order=jnp.arange(num_data, dtype=jnp.int32),
-        objectives=jnp.full(num_steps, jnp.nan, jnp.float32),
-        finite=jnp.array(True),
+        order=None if batch_size is None else jnp.arange(num_data, dtype=jnp.int32),
+        objectives=jnp.zeros(num_steps, jnp.float32),
     )
-    # The compiled loop takes over the memory of its state; the caller keeps the model.
-    state = jax.tree.map(jnp.copy, state)
     checkpoints = None
     if checkpoint_dir is not None:
         checkpoints = _Checkpoints(Path(checkpoint_dir), key=key, num_data=num_data, batch_size=batch_size)
@@ -144,29 +147,33 @@ def fit(
     step = first_step = int(state.step)
     state = jax.block_until_ready(run_until(state, step))
     compiled = time.perf_counter()
-    chunk = 1
+    chunk, beyond = 1, None
     with _interrupts_noticed() as interrupted, _progress_bar(progress, step, num_steps) as bar:
-        while step < num_steps and state.finite and not interrupted.is_set():
-            chunk_start, chunk_first = time.perf_counter(), step
+        while step < num_steps and not interrupted.is_set():
+            chunk_start = time.perf_counter()
             until = min(step + chunk, num_steps)
             if checkpoints:
                 until = min(until, step - step % checkpoint_every + checkpoint_every)
-            state = run_until(state, until)
-            step = int(state.step)
-            bar.update(step - chunk_first)
-            if not state.finite:
+            reached = run_until(state, until)
+            if not reached.is_finite():
+                state = _last_finite(run_until, state, until)
+                step = int(state.step)
+                beyond = run_until(state, step + 1)
                 break
-            seconds_per_step = (time.perf_counter() - chunk_start) / (step - chunk_first)
+            seconds_per_step = (time.perf_counter() - chunk_start) / (until - step)
             chunk = max(1, min(round(SECONDS_BETWEEN_VISITS / seconds_per_step), 1000 * chunk))
-            bar.set_postfix_str(f"objective {np.array(state.objectives)[chunk_first:step].mean():.5g}")
-            if checkpoints and (step % checkpoint_every == 0 or step == num_steps or interrupted.is_set()):
+            bar.update(until - step)
+            bar.set_postfix_str(f"objective {np.array(reached.objectives)[step:until].mean():.5g}")
+            state, step = reached, until
+            if checkpoints and step % checkpoint_every == 0:
                 checkpoints.save(state)
+        if checkpoints and beyond is None and step > first_step and step % checkpoint_every:
+            checkpoints.save(state)
     seconds = time.perf_counter() - compiled
     trained = _merge(graphdef, state.params, fixed)
-    objectives = np.array(state.objectives)
-    history = History(objectives[:step], seconds, compiled - start, interrupted=step < num_steps)
-    if not state.finite:
-        raise NonFiniteError(_non_finite_message(objectives, step), step, trained, history)
+    history = History(np.array(state.objectives)[:step], seconds, compiled - start, interrupted=step < num_steps)
+    if beyond is not None:
+        raise NonFiniteError(_non_finite_message(np.array(beyond.objectives), step), step, trained, history)
     if history.interrupted:
         print(f"Stopped after {step} of {num_steps} steps; the model keeps what it has learned.")
     elif step == first_step:
@@ -174,9 +181,9 @@ def fit(
     return trained, history
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4), donate_argnums=8)
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _run_until(objective, graphdef, optimizer, batch_size, mesh, fixed, data, key, state, until):
-    """Take steps until step ``until``, or until one that would leave the finite numbers."""
+    """Return the state at step ``until``."""
     shuffle_key, objective_key = jax.random.split(key)
 
     def take_step(state: _State) -> _State:
@@ -186,19 +193,34 @@ def _run_until(objective, graphdef, optimizer, batch_size, mesh, fixed, data, ke
             batch = jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, PartitionSpec("batch")))
 
         def loss(params: PyTree) -> Float[Array, ""]:
-            return -objective(_merge(graphdef, params, fixed), batch, jax.random.fold_in(objective_key, state.step))
+            key = jax.random.fold_in(objective_key, state.step)
+            value = jnp.asarray(objective(_merge(graphdef, params, fixed), batch, key))
+            if value.shape:
+                raise TrainingError(
+                    f"The objective returned an array of shape {value.shape}, but only one number can be climbed: "
+                    "take its mean over the batch."
+                )
+            return -value
 
         value, gradient = jax.value_and_grad(loss)(state.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        finite = jnp.isfinite(value) & _all_finite(gradient)
-        params, opt_state = jax.tree.map(
-            partial(jnp.where, finite), (params, opt_state), (state.params, state.opt_state)
-        )
-        objectives = state.objectives.at[state.step].set(-value)
-        return _State(state.step + finite, params, opt_state, order, objectives, finite)
+        return _State(state.step + 1, params, opt_state, order, state.objectives.at[state.step].set(-value))
 
-    return jax.lax.while_loop(lambda state: (state.step < until) & state.finite, take_step, state)
+    return jax.lax.while_loop(lambda state: state.step < until, take_step, state)
+
+
+def _last_finite(run_until: Callable[[_State, int], _State], state: _State, until: int) -> _State:
+    """Return the last state with finite numbers, given that there are some in ``state`` but not at step ``until``."""
+    step = int(state.step)
+    while until - step > 1:
+        middle = (step + until) // 2
+        reached = run_until(state, middle)
+        if reached.is_finite():
+            state, step = reached, middle
+        else:
+            until = middle
+    return state
 
 
 def _draw_batch(
@@ -216,6 +238,7 @@ def _draw_batch(
     return jax.tree.map(lambda leaf: leaf[chosen], data), order
 
 
+@jax.jit
 def _all_finite(tree: PyTree) -> Bool[Array, ""]:
     return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
@@ -260,7 +283,7 @@ def _check_arguments(num_steps: int, data: PyTree, batch_size: int | None, check
 
 def _non_finite_message(objectives: Float[np.ndarray, " num_steps"], step: int) -> str:
     value = objectives[step]
-    what = "its gradient is not finite" if np.isfinite(value) else f"it is {value}"
+    what = "its gradient or the step it leads to is not finite" if np.isfinite(value) else f"it is {value}"
     before = f"the step before it was {objectives[step - 1]:.5g}" if step else "that was the very first step"
     hint = (
         "a smaller learning rate, or optax.clip_by_global_norm in front of the optimizer, often helps"
@@ -277,8 +300,7 @@ def _non_finite_message(objectives: Float[np.ndarray, " num_steps"], step: int) 
 def _interrupts_noticed() -> Iterator[threading.Event]:
     """Yield an event that the first SIGINT sets; the next one is an ordinary ``KeyboardInterrupt``.
 
-    An exception at an arbitrary place could strike after the compiled loop has taken over the memory of the state and
-    before the new state has a name; a flag cannot.
+    An exception at an arbitrary place would lose what has been learned; a flag cannot.
     """
     noticed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -315,9 +337,11 @@ class _Checkpoints:
             "num_data": num_data,
             "batch_size": batch_size,
         }
-        # Orbax's own background saving would read memory that the compiled loop has already taken over.
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
         try:
+            # Orbax would find out only after the first steps, when it saves.
+            directory.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=directory).close()
             self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
         except OSError as error:
             raise TrainingError(f"No checkpoint can be kept in {directory}: {error.strerror or error}.") from None
@@ -342,7 +366,13 @@ class _Checkpoints:
                 f"{self._directory} is already at step {step}, beyond num_steps = {num_steps}: {way_out}."
             )
         arguments = self._ocp.args.Composite(run=self._ocp.args.JsonRestore(), state=self._ocp.args.StandardRestore())
-        saved = self._manager.restore(step, args=arguments)
+        try:
+            saved = self._manager.restore(step, args=arguments)
+        except Exception as error:  # JSON, Unicode, TensorStore, …: it depends on which file is damaged.
+            reason = type(error).__name__
+            raise TrainingError(
+                f"The checkpoint of step {step} in {self._directory} cannot be read ({reason}): {way_out}."
+            ) from None
         differing = [name for name, value in self._run.items() if saved.run[name] != value]
         wanted = _leaves_by_name(state._replace(objectives=state.objectives[:step]))
         differing += [

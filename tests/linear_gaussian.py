@@ -43,7 +43,8 @@ class LinearGaussian:
     def log_evidence(self, x):
         """Return ``log p(x)`` of each datapoint: the marginal of ``x`` is normal."""
         covariance = self.weights @ self.weights.T + self.scale**2 * np.eye(self.data_dim)
-        return multivariate_normal(self.offset, covariance).logpdf(np.float64(x))
+        log_evidence = multivariate_normal(self.offset, covariance).logpdf(np.float64(x))
+        return np.reshape(log_evidence, np.shape(x)[:-1])
 
     def posterior(self, x):
         """Return the mean of ``p(z|x)`` for each datapoint, and the covariance that they share."""

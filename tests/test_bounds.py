@@ -20,7 +20,9 @@ from tests.linear_gaussian import CORRELATED, ORTHOGONAL
 MODELS = pytest.mark.parametrize("model", [ORTHOGONAL, CORRELATED], ids=["orthogonal", "correlated"])
 MEAN, SCALE = np.array([0.4, -0.7], np.float32), np.array([0.9, 0.5], np.float32)
 GUIDES = pytest.mark.parametrize(
-    ("mean", "scale"), [(MEAN, SCALE), ([0.0, 0.0], [1.0, 1.0]), ([-1.5, 2.0], [0.2, 1.7])], ids=["near", "prior", "far"]
+    ("mean", "scale"),
+    [(MEAN, SCALE), ([0.0, 0.0], [1.0, 1.0]), ([-1.5, 2.0], [0.2, 1.7])],
+    ids=["near", "prior", "far"],
 )
 NUM_RUNS = 20_000
 

@@ -118,7 +118,7 @@ def test_no_samples_are_no_estimate(num_samples):
 
 
 def test_memory_grows_neither_with_rows_nor_with_samples():
-    """Beside its arguments and results the program holds random keys, 8 bytes for a row and for a chunk, and no more."""
+    """Beside arguments and results the program holds random keys, 8 bytes for a row and for a chunk, and no more."""
 
     def temporary_bytes(num_rows, num_samples):
         graphdef, state = nnx.split(POOR)

@@ -29,7 +29,7 @@ def execute_notebook(path: Path, timeout: float = 600) -> float:
     start = time.perf_counter()
     client = NotebookClient(
         notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}},
-        store_widget_state=False, record_timing=False,
+        store_widget_state=False, record_timing=False, coalesce_streams=True,
     )  # fmt: skip
     try:
         client.execute()

@@ -1,0 +1,77 @@
+// Shared by the explorers: this text stands in front of each one's own.
+
+const SAVES_PER_SECOND = 10;
+
+/** Return an HTML element with attributes and children. */
+function html(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+// JupyterLab would otherwise take arrow keys away and delete the cell on "d d"; it looks at the focused element only.
+const KEEP_KEYS = { "data-lm-suppress-shortcuts": "true" };
+
+function button(text, onClick) {
+  const node = html("button", { type: "button", class: "vi-button", ...KEEP_KEYS }, text);
+  node.addEventListener("click", onClick);
+  return node;
+}
+
+/**
+ * Return a labelled native slider, which calls `onInput(value)` while it moves: its element, its `input`, and
+ * `set(value, text)` to move it.
+ */
+function slider({ name, note = "", min, max, step, onInput }) {
+  const label = note ? `${name}, ${note}` : name;
+  const input = html("input", { type: "range", min, max, step, "aria-label": label, ...KEEP_KEYS });
+  input.addEventListener("input", () => onInput(input.valueAsNumber));
+  const output = html("span", { class: "vi-value", "aria-hidden": "true" });
+  const title = html("span", { class: "vi-name", "aria-hidden": "true" }, name);
+  if (note) title.append(html("span", { class: "vi-note" }, note));
+  let shown = null;
+  return {
+    element: html("div", { class: "vi-slider" }, title, html("div", { class: "vi-track" }, input), output),
+    input,
+    set(value, text) {
+      if (value === shown) return;
+      shown = value;
+      input.value = value;
+      output.textContent = text;
+      input.setAttribute("aria-valuetext", text);
+    },
+  };
+}
+
+/** Return `soon()`, which passes what was set on `model` to Python, ten times a second at most, and `close()`. */
+function sharing(model) {
+  let [timer, last] = [null, -Infinity];
+  const save = () => {
+    clearTimeout(timer);
+    timer = null;
+    last = performance.now();
+    model.save_changes();
+  };
+  return {
+    soon: () => (timer ??= setTimeout(save, last + 1000 / SAVES_PER_SECOND - performance.now())),
+    close: () => timer !== null && save(),
+  };
+}
+
+/** Listen to `model`; return a function that ends it. */
+function listen(model, event, handler) {
+  model.on(event, handler);
+  return () => model.off(event, handler);
+}
+
+/** Return the numbers of a binary trait, copied because they need not begin at a multiple of four bytes. */
+function numbers(view, Type) {
+  return new Type(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+}
+
+function formatNumber(value, decimals) {
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "not a number" : value > 0 ? "∞" : "−∞";
+  const text = value.toFixed(decimals);
+  return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
+}

@@ -1,0 +1,1 @@
+"""The explorers as a student meets them: in JupyterLab, with a mouse and a keyboard."""
