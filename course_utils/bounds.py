@@ -65,7 +65,7 @@ def log_importance_weights(
     key: PRNGKeyArray,
     num_samples: int,
 ) -> Float[Array, "K *batch"]:
-    """Return ``log p(x, z_k) - log q(z_k)`` in nats for K draws ``z_k ~ q``; the mean of its exponential is ``p(x)``."""
+    """Return ``log p(x, z_k) - log q(z_k)`` in nats for K draws ``z_k ~ q``; its exponential averages to ``p(x)``."""
     z = q.sample(key, num_samples)
     return log_joint(z) - q.log_prob(z)
 

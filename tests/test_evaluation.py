@@ -43,7 +43,7 @@ def truth(model, x):
     return ORTHOGONAL.elbo(x, q.mean, q.scale), ORTHOGONAL.log_evidence(x)
 
 
-@pytest.mark.parametrize(("num_rows", "num_samples"), [(7, 1), (60, 50), (60, 120)])
+@pytest.mark.parametrize(("num_rows", "num_samples"), [(7, 1), (60, 120)])
 def test_exact_posterior_gives_the_exact_likelihood(num_rows, num_samples):
     """Whatever K is, and whether or not rows and samples fill up what is taken at once: 50 of each here."""
     x = ORTHOGONAL.draw(num_rows)
@@ -53,7 +53,7 @@ def test_exact_posterior_gives_the_exact_likelihood(num_rows, num_samples):
         assert_allclose(estimate, ORTHOGONAL.log_evidence(x), atol=1e-4)
 
 
-NUM_REPEATS = 4000
+NUM_REPEATS = 5000
 SAMPLE_SIZES = (1, 10, 130)
 
 

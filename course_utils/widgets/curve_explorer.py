@@ -233,5 +233,6 @@ def _texts(values: Float[np.ndarray, " values"]) -> list[str]:
         decimals = next(enough, finest)
         texts = [f"{value:.{decimals}f}" for value in values.round(decimals) + 0.0]
     else:
-        texts = [f"{value:.3g}" for value in values]
+        # Three digits, but 1000 rather than 1e+03.
+        texts = [f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}" for value in values]
     return [text.replace("-", "\N{MINUS SIGN}") for text in texts]

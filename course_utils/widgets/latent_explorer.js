@@ -140,7 +140,7 @@ function render({ model, el }) {
   };
 
   const sliders = ranges.map(([min, max], d) => {
-    const note = `${formatNumber(spec.kl[d], 2)} nats`;
+    const note = `${formatNumber(spec.kl[d], spec.kl[d] < 0.1 ? 3 : 2)} nats`;
     const onInput = (value) => setZ(model.get("z").with(d, Number(value.toFixed(6))));
     const made = slider({ name: `z[${d}]`, note, min, max, step: Z_STEP, onInput });
     const mark = html("div", { class: "vi-mark" });
