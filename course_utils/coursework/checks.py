@@ -92,14 +92,19 @@ def _explain(
     truth = _as_array(truth)
     if values.shape != truth.shape:
         return f"The shape is {values.shape} where {truth.shape} is expected."
-    if not np.isfinite(values).all():
-        found = values[~np.isfinite(values)][0]
-        return f"There is a {found} among the values: is there a log of zero, an overflow, or a division by zero?"
+    allowed = atol + (rtol * np.abs(truth) if standard_error is None else 4 * np.asarray(standard_error))
 
     def is_near(other: np.ndarray) -> bool:
-        return bool(np.all(np.abs(values - other) <= allowed))
+        same = (values == other) | (np.isnan(values) & np.isnan(other))
+        with np.errstate(invalid="ignore"):
+            return bool(np.all(same | (np.abs(values - other) <= allowed)))
 
-    allowed = atol + (rtol * np.abs(truth) if standard_error is None else 4 * np.asarray(standard_error))
+    wrong = {sentence: np.broadcast_to(_as_array(value), truth.shape) for sentence, value in mistakes.items()}
+    hint = next((sentence for sentence, value in wrong.items() if is_near(value)), "")
+    if not np.isfinite(values).all():
+        found = values[~np.isfinite(values)][0]
+        hint = hint or "Is there a log of zero, an overflow, or a division by zero?"
+        return f"There is a {found} among the values. {hint}"
     if is_near(truth):
         return ""
     distance = np.abs(values - truth)
@@ -113,8 +118,7 @@ def _explain(
             f"Expected {truth[worst]:.6g}{where}, found {values[worst]:.6g}: "
             f"{errors:.3g} standard errors from the truth."
         )
-    hints = [sentence for sentence, value in mistakes.items() if is_near(np.broadcast_to(_as_array(value), truth.shape))]
-    return " ".join([found, *hints[:1]])
+    return f"{found} {hint}".strip()
 
 
 def _explain_error(error: Exception) -> str:
