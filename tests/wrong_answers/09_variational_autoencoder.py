@@ -87,3 +87,15 @@ def importance_sampled_log_likelihood(log_joint, log_q):
 # %% ex-importance-sampling: exponentials that underflow
 def importance_sampled_log_likelihood(log_joint, log_q):
     return jnp.log(jnp.exp(log_joint - log_q).mean(0))
+
+# %% ex-gaussian-kl: the constant is that of three dimensions, whatever their number
+def kl_to_standard_normal(mean, log_scale):
+    """Return KL[N(mean, exp(log_scale)^2) || N(0, 1)] in nats: [..., latent], [..., latent] -> [...]."""
+    return 0.5 * (mean**2 + jnp.exp(2 * log_scale) - 2.0 * log_scale).sum(-1) - 1.5
+
+# %% ex-importance-sampling: one maximum for all images
+def importance_sampled_log_likelihood(log_joint, log_q):
+    """Return the estimate of log p(x) in nats: [K, batch], [K, batch] -> [batch]."""
+    log_weights = log_joint - log_q
+    largest = log_weights.max()
+    return largest + jnp.log(jnp.exp(log_weights - largest).mean(0))
