@@ -76,13 +76,6 @@ def digit_colors() -> np.ndarray:
     return colormaps["tab10"](np.arange(10))
 
 
-def running_mean(values: Float[np.ndarray, " steps"], window: int) -> Float[np.ndarray, " steps"]:
-    """Return the mean of the last ``window`` values at each step (of all values so far, before there are so many)."""
-    total = np.cumsum(np.asarray(values, np.float64))
-    total[window:] -= total[:-window].copy()
-    return total / np.minimum(np.arange(1, len(values) + 1), window)
-
-
 def _summary(number: int, axes: Axes) -> list[str]:
     """Return one line for each thing drawn in ``axes``: how many numbers, their least, mean and largest."""
     drawn = [("line", line.get_label(), line.get_ydata()) for line in axes.lines]
