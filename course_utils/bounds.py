@@ -3,7 +3,9 @@
 Every bound here is an average over samples ``z_k ~ q`` of something made from the log importance weights
 ``log w_k = log p(x, z_k) - log q(z_k)``: the mean of ``log w`` is the ELBO, the log of the mean of ``w`` is the
 importance-weighted bound. Samples are drawn by reparameterisation, so ``jax.grad`` of either estimate is an unbiased
-estimate of the gradient of the bound.
+estimate of the gradient of the bound. Two more estimates of the ELBO differ from it in their gradient only:
+:func:`score_function_elbo`, which asks for no derivative of the joint, and :func:`sticking_the_landing_elbo`, whose
+gradient vanishes with the gap.
 """
 
 from collections.abc import Callable
@@ -78,6 +80,54 @@ def elbo(
 ) -> Float[Array, "*batch"]:
     """Return an unbiased estimate of ``E_q[log p(x, z) - log q(z)]``, in nats."""
     return log_importance_weights(log_joint, q, key, num_samples).mean(0)
+
+
+def score_function_elbo(
+    log_joint: Callable[[Float[Array, "K *batch dim"]], Float[Array, "K *batch"]],
+    q: Distribution,
+    key: PRNGKeyArray,
+    num_samples: int,
+    *,
+    baseline: bool = True,
+) -> Float[Array, "*batch"]:
+    """Return an estimate of the ELBO in nats whose gradient in ``q`` is the score-function one.
+
+    The gradient is the mean of ``(log w_k - b_k) * grad log q(z_k)``, with ``z_k`` held fixed (Williams, *Simple
+    statistical gradient-following algorithms*; Ranganath et al., *Black box variational inference*, equation 3). The
+    baseline ``b_k`` is the mean of the other samples' ``log w``, which does not depend on ``z_k``, so that the gradient
+    stays unbiased (Mnih & Rezende, *Variational inference for Monte Carlo objectives*, section 2.3.1); without it
+    ``b_k`` is zero. Parameters of ``log_joint`` itself get their ordinary gradient.
+
+    Raises:
+        ValueError: there is a baseline but only one sample to make it from.
+    """
+    if baseline and num_samples < 2:
+        raise ValueError("The baseline of one sample is the mean of the others: it needs num_samples of at least 2.")
+    z = jax.lax.stop_gradient(q.sample(key, num_samples))
+    log_q = q.log_prob(z)
+    log_weights = log_joint(z) - jax.lax.stop_gradient(log_q)
+    signal = jax.lax.stop_gradient(log_weights)
+    if baseline:
+        signal = signal - (signal.sum(0) - signal) / (num_samples - 1)
+    # Zero in value, and the score in gradient.
+    score = log_q - jax.lax.stop_gradient(log_q)
+    return (log_weights + signal * score).mean(0)
+
+
+def sticking_the_landing_elbo(
+    log_joint: Callable[[Float[Array, "K *batch dim"]], Float[Array, "K *batch"]],
+    q: Distribution,
+    key: PRNGKeyArray,
+    num_samples: int = 1,
+) -> Float[Array, "*batch"]:
+    """Return an estimate of the ELBO in nats whose gradient in ``q`` goes along the path of the samples only.
+
+    The parameters inside ``log q(z)`` are held fixed. What is left out, the score, is zero on average; what is left
+    is zero for every sample once ``q`` is the posterior (Roeder et al., *Sticking the landing*, equation 8).
+    """
+    z = q.sample(key, num_samples)
+    held_fixed = jax.tree.map(jax.lax.stop_gradient, q)
+    return (log_joint(z) - held_fixed.log_prob(z)).mean(0)
 
 
 def importance_weighted_bound(

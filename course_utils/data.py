@@ -8,12 +8,13 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
 from course_utils.errors import CourseError
 
 DATA_DIR = Path(__file__).resolve().parent.parent / "data"
 MNIST_SHA256 = "39b9b1ffaa0ba4d8995a616551f0966941fe02a3fe79ba4a9db7373db16d53ad"
+BREAST_CANCER_SHA256 = "cdbf2311f879f64743d4dee46a3df71b8a629e9d32f9000d7b3a9bddf5e445b4"
 
 
 class DataError(CourseError):
@@ -33,6 +34,24 @@ def load_mnist(
         raise ValueError(f"MNIST has the splits 'train' and 'test', not {split!r}.")
     with np.load(io.BytesIO(_read_checked(directory / "mnist.npz", MNIST_SHA256))) as arrays:
         return arrays[f"{split}_images"], arrays[f"{split}_labels"]
+
+
+def load_breast_cancer(
+    directory: Path = DATA_DIR,
+) -> tuple[dict[str, Float[np.ndarray, " N"]], Bool[np.ndarray, " N"]]:
+    """Return what was measured of N = 569 tumours, and which of them were malignant (212 of them).
+
+    The measurements are 30 named columns: ``radius_mean``, ``radius_se`` and ``radius_worst`` (the mean over the cell
+    nuclei in the image, its standard error, and the mean of the three largest), and so on for nine more. They are
+    ordered as in the file (Street, Wolberg & Mangasarian, *Nuclear feature extraction for breast tumor diagnosis*).
+
+    Raises:
+        DataError: the file is missing or its SHA-256 is not the known one.
+    """
+    content = _read_checked(directory / "breast_cancer.csv", BREAST_CANCER_SHA256).decode()
+    names = content.partition("\n")[0].split(",")
+    malignant, *columns = np.loadtxt(io.StringIO(content), delimiter=",", skiprows=1, unpack=True)
+    return dict(zip(names[1:], columns, strict=True)), malignant == 1
 
 
 def binarize(key: PRNGKeyArray, images: UInt8[Array, "..."]) -> Float[Array, "..."]:

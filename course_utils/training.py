@@ -58,12 +58,14 @@ class History:
 
     Attributes:
         objective: the estimate that was climbed, at each step taken (for an ELBO, nats per datapoint).
+        recorded: what ``record`` returned for the model at each step taken, before the step; ``None`` without it.
         seconds: wall time of this call, without compilation.
         compile_seconds: wall time of tracing and compilation.
         interrupted: whether the run was stopped before its last step.
     """
 
     objective: Float[np.ndarray, " steps"]
+    recorded: PyTree
     seconds: float
     compile_seconds: float
     interrupted: bool
@@ -74,6 +76,16 @@ class History:
         return len(self.objective)
 
 
+class _Trace(NamedTuple):
+    """What is written down at each step; the leading axis of every array counts the steps."""
+
+    objective: Float[Array, " num_steps"]
+    recorded: PyTree
+
+    def until(self, step: int) -> "_Trace":
+        return jax.tree.map(lambda leaf: leaf[:step], self)
+
+
 class _State(NamedTuple):
     """All that changes from one step to the next."""
 
@@ -81,10 +93,10 @@ class _State(NamedTuple):
     params: PyTree
     opt_state: PyTree
     order: Int[Array, " N"] | None
-    objectives: Float[Array, " num_steps"]
+    trace: _Trace
 
     def is_finite(self) -> bool:
-        return bool(_all_finite((self.params, self.objectives)))
+        return bool(_all_finite((self.params, self.trace.objective)))
 
 
 def fit(
@@ -100,6 +112,7 @@ def fit(
     checkpoint_dir: str | Path | None = None,
     checkpoint_every: int = 1000,
     mesh: Mesh | None = None,
+    record: Callable[[Any], PyTree] | None = None,
 ) -> tuple[Any, History]:
     """Maximise ``E[objective(model, batch, key)]`` over the parameters of ``model`` by stochastic gradient ascent.
 
@@ -117,6 +130,7 @@ def fit(
         checkpoint_dir: where to keep checkpoints. If one is there, the run goes on from it.
         checkpoint_every: the number of steps between two checkpoints.
         mesh: devices to share each batch, along an axis named ``batch``; by default all there are.
+        record: returns what to keep of the model at every step, an array or a pytree of them, as ``history.recorded``.
 
     Returns:
         The trained model, of the same kind as ``model``, and the history. After an interrupt (the stop button,
@@ -129,19 +143,23 @@ def fit(
     num_data = _check_arguments(num_steps, data, batch_size, checkpoint_every)
     mesh = _default_mesh(batch_size) if mesh is None else mesh
     graphdef, params, fixed = _split(model)
+    recorded = None if record is None else jax.eval_shape(lambda: record(_merge(graphdef, params, fixed)))
     state = _State(
         step=jnp.int32(0),
         params=params,
         opt_state=optimizer.init(params),
         order=None if batch_size is None else jnp.arange(num_data, dtype=jnp.int32),
-        objectives=jnp.zeros(num_steps, jnp.float32),
+        trace=jax.tree.map(
+            lambda leaf: jnp.zeros((num_steps, *leaf.shape), leaf.dtype),
+            _Trace(jax.ShapeDtypeStruct((), jnp.float32), recorded),
+        ),
     )
     checkpoints = None
     if checkpoint_dir is not None:
         checkpoints = _Checkpoints(Path(checkpoint_dir), key=key, num_data=num_data, batch_size=batch_size)
         state = checkpoints.restore(state)
     state, data, fixed = jax.device_put((state, data, fixed), NamedSharding(mesh, PartitionSpec()))
-    run_until = partial(_run_until, objective, graphdef, optimizer, batch_size, mesh, fixed, data, key)
+    run_until = partial(_run_until, objective, graphdef, optimizer, batch_size, mesh, record, fixed, data, key)
 
     start = time.perf_counter()
     step = first_step = int(state.step)
@@ -163,7 +181,7 @@ def fit(
             seconds_per_step = (time.perf_counter() - chunk_start) / (until - step)
             chunk = max(1, min(round(SECONDS_BETWEEN_VISITS / seconds_per_step), 1000 * chunk))
             bar.update(until - step)
-            bar.set_postfix_str(f"objective {np.array(reached.objectives)[step:until].mean():.5g}")
+            bar.set_postfix_str(f"objective {np.array(reached.trace.objective)[step:until].mean():.5g}")
             state, step = reached, until
             if checkpoints and step % checkpoint_every == 0:
                 checkpoints.save(state)
@@ -171,9 +189,10 @@ def fit(
             checkpoints.save(state)
     seconds = time.perf_counter() - compiled
     trained = _merge(graphdef, state.params, fixed)
-    history = History(np.array(state.objectives)[:step], seconds, compiled - start, interrupted=step < num_steps)
+    objectives, recorded = jax.tree.map(np.array, state.trace.until(step))
+    history = History(objectives, recorded, seconds, compiled - start, interrupted=step < num_steps)
     if beyond is not None:
-        raise NonFiniteError(_non_finite_message(np.array(beyond.objectives), step), step, trained, history)
+        raise NonFiniteError(_non_finite_message(np.array(beyond.trace.objective), step), step, trained, history)
     if history.interrupted:
         print(f"Stopped after {step} of {num_steps} steps; the model keeps what it has learned.")
     elif step == first_step:
@@ -181,8 +200,8 @@ def fit(
     return trained, history
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _run_until(objective, graphdef, optimizer, batch_size, mesh, fixed, data, key, state, until):
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
+def _run_until(objective, graphdef, optimizer, batch_size, mesh, record, fixed, data, key, state, until):
     """Return the state at step ``until``."""
     shuffle_key, objective_key = jax.random.split(key)
 
@@ -205,7 +224,9 @@ def _run_until(objective, graphdef, optimizer, batch_size, mesh, fixed, data, ke
         value, gradient = jax.value_and_grad(loss)(state.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return _State(state.step + 1, params, opt_state, order, state.objectives.at[state.step].set(-value))
+        recorded = None if record is None else record(_merge(graphdef, state.params, fixed))
+        trace = jax.tree.map(lambda all, now: all.at[state.step].set(now), state.trace, _Trace(-value, recorded))
+        return _State(state.step + 1, params, opt_state, order, trace)
 
     return jax.lax.while_loop(lambda state: state.step < until, take_step, state)
 
@@ -348,7 +369,7 @@ class _Checkpoints:
 
     def save(self, state: _State) -> None:
         step = int(state.step)
-        leaves = _leaves_by_name(state._replace(objectives=state.objectives[:step]))
+        leaves = _leaves_by_name(state._replace(trace=state.trace.until(step)))
         arguments = self._ocp.args.Composite(
             run=self._ocp.args.JsonSave(self._run), state=self._ocp.args.StandardSave(leaves)
         )
@@ -360,7 +381,7 @@ class _Checkpoints:
         if step is None:
             return state
         way_out = "take another checkpoint_dir, or delete this one to start afresh"
-        num_steps = len(state.objectives)
+        num_steps = len(state.trace.objective)
         if step > num_steps:
             raise TrainingError(
                 f"{self._directory} is already at step {step}, beyond num_steps = {num_steps}: {way_out}."
@@ -374,7 +395,7 @@ class _Checkpoints:
                 f"The checkpoint of step {step} in {self._directory} cannot be read ({reason}): {way_out}."
             ) from None
         differing = [name for name, value in self._run.items() if saved.run[name] != value]
-        wanted = _leaves_by_name(state._replace(objectives=state.objectives[:step]))
+        wanted = _leaves_by_name(state._replace(trace=state.trace.until(step)))
         differing += [
             name
             for name in sorted(wanted.keys() | saved.state.keys())
@@ -386,7 +407,8 @@ class _Checkpoints:
             )
         leaves = [jnp.asarray(saved.state[name]) for name in wanted]
         restored = jax.tree.unflatten(jax.tree.structure(state), leaves)
-        return restored._replace(objectives=state.objectives.at[:step].set(restored.objectives))
+        trace = jax.tree.map(lambda all, taken: all.at[:step].set(taken), state.trace, restored.trace)
+        return restored._replace(trace=trace)
 
 
 def _leaves_by_name(tree: PyTree) -> dict[str, Array]:

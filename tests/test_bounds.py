@@ -154,14 +154,68 @@ def test_bounds_keep_the_batch():
     assert_allclose(bound, scipy.special.logsumexp(expected, axis=0) - np.log(5), rtol=1e-5)
 
 
+ESTIMATORS = {
+    "reparameterised": bounds.elbo,
+    "score function": partial(bounds.score_function_elbo, baseline=False),
+    "with a baseline": bounds.score_function_elbo,
+    "sticking the landing": bounds.sticking_the_landing_elbo,
+}
+
+
+def gradients(estimator, model, x, q, num_samples=2):
+    gradient = jax.grad(lambda q, key: estimator(partial(model.log_joint, x), q, key, num_samples))
+    return jax.jit(jax.vmap(gradient, in_axes=(None, 0)))(q, keys())
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
 @MODELS
-def test_reparameterised_gradient_is_unbiased(model):
+def test_every_gradient_estimator_is_unbiased(name, model):
+    """Against the exact gradient of the ELBO, within 5 standard errors; and the value is still that of the ELBO."""
     x = model.draw(1)[0]
-    gradient = jax.grad(lambda q, key: bounds.elbo(partial(model.log_joint, x), q, key, 2))
-    estimate = jax.jit(jax.vmap(gradient, in_axes=(None, 0)))(normal(MEAN, SCALE), keys())
+    estimate = gradients(ESTIMATORS[name], model, x, normal(MEAN, SCALE))
     precision = model.weights.T @ model.weights / model.scale**2 + np.eye(2)
     assert_within_error_bar(estimate.mean, (x - model.offset) @ model.weights / model.scale**2 - precision @ MEAN)
     assert_within_error_bar(estimate.scale, 1 / SCALE - np.diag(precision) * SCALE)
+    values, ours = (
+        estimates(bound, model, 2, x, normal(MEAN, SCALE), keys()[:100])
+        for bound in (ESTIMATORS[name], bounds.elbo)
+    )
+    assert_allclose(values, ours, rtol=1e-5)
+
+
+def test_gradient_estimators_differ_in_their_variance_as_they_should():
+    """A baseline helps; the path derivative alone has no variance at all once q is the posterior."""
+    x = ORTHOGONAL.draw(1)[0]
+    mean, covariance = ORTHOGONAL.posterior(x)
+    posterior = normal(mean, np.sqrt(np.diag(covariance)))
+    variance = {
+        name: np.var(gradients(estimator, ORTHOGONAL, x, posterior, 4).mean, axis=0).sum()
+        for name, estimator in ESTIMATORS.items()
+    }
+    assert variance["sticking the landing"] < 1e-8 < variance["reparameterised"]
+    assert variance["with a baseline"] < 1e-8 < variance["score function"]
+    away = {
+        name: np.var(gradients(estimator, ORTHOGONAL, x, normal(MEAN, SCALE), 4).mean, axis=0).sum()
+        for name, estimator in ESTIMATORS.items()
+    }
+    assert away["reparameterised"] < away["with a baseline"] < away["score function"]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_parameters_of_the_joint_get_their_gradient_from_every_estimator(name):
+    """``d/dtheta E_q[log N(z; theta, 1)] = E_q[z] - theta``."""
+    q = normal([0.4], [0.9])
+
+    def bound(theta, key):
+        return ESTIMATORS[name](lambda z: DiagonalNormal(theta, jnp.ones(1)).log_prob(z), q, key, 2)
+
+    gradient = jax.jit(jax.vmap(jax.grad(bound), in_axes=(None, 0)))(jnp.array([1.5]), keys())
+    assert_within_error_bar(gradient[:, 0], 0.4 - 1.5)
+
+
+def test_a_baseline_needs_a_second_sample():
+    with pytest.raises(ValueError, match="at least 2"):
+        bounds.score_function_elbo(lambda z: -(z**2).sum(-1), normal(MEAN, SCALE), jax.random.key(0), 1)
 
 
 def test_gradient_of_the_importance_weighted_bound_is_that_of_its_mean():

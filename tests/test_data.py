@@ -10,7 +10,16 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from course_utils import data
-from course_utils.data import DATA_DIR, MNIST_SHA256, DataError, binarize, fixed_binarization, load_mnist
+from course_utils.data import (
+    BREAST_CANCER_SHA256,
+    DATA_DIR,
+    MNIST_SHA256,
+    DataError,
+    binarize,
+    fixed_binarization,
+    load_breast_cancer,
+    load_mnist,
+)
 
 # Published with the data set: how many of each digit, 0 to 9.
 LABEL_COUNTS = {
@@ -38,6 +47,28 @@ def test_mnist_is_the_training_split_by_default():
 def test_an_unknown_split_is_named():
     with pytest.raises(ValueError, match="'validation'"):
         load_mnist("validation")
+
+
+def test_breast_cancer_is_what_was_published():
+    """The ranges are those of the data set's own description."""
+    measured, malignant = load_breast_cancer()
+    assert malignant.dtype == bool
+    assert (len(malignant), malignant.sum()) == (569, 212)
+    assert len(measured) == 30
+    assert all(column.shape == (569,) and np.isfinite(column).all() for column in measured.values())
+    for name, low, high in [
+        ("radius_mean", 6.981, 28.11), ("texture_mean", 9.71, 39.28), ("area_se", 6.802, 542.2),
+        ("perimeter_worst", 50.41, 251.2), ("symmetry_worst", 0.156, 0.664),
+    ]:  # fmt: skip
+        assert (measured[name].min().round(3), measured[name].max().round(3)) == (low, high)
+    assert measured["radius_mean"][malignant].mean() > measured["radius_mean"][~malignant].mean() + 4
+
+
+def test_an_altered_table_is_not_handed_out(tmp_path):
+    content = (DATA_DIR / "breast_cancer.csv").read_bytes()
+    (tmp_path / "breast_cancer.csv").write_bytes(content.replace(b"17.99", b"17.98", 1))
+    with pytest.raises(DataError, match=rf"{BREAST_CANCER_SHA256}.*git checkout -- data/breast_cancer\.csv"):
+        load_breast_cancer(tmp_path)
 
 
 @pytest.fixture

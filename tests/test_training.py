@@ -70,6 +70,21 @@ def test_history_tells_what_happened(undisturbed):
     assert history.compile_seconds > 0
 
 
+def test_the_path_is_recorded(undisturbed, tmp_path):
+    """What is recorded is the model at which each objective was estimated; recording changes no number."""
+    recorded = run(record=lambda params: {"mean": params["mean"], "length": jnp.linalg.norm(params["mean"])})
+    assert_same_run(recorded, undisturbed)
+    assert undisturbed[1].recorded is None
+    path = recorded[1].recorded
+    assert path["mean"].shape == (NUM_STEPS, 2) and path["length"].shape == (NUM_STEPS,)
+    assert_array_equal(path["mean"][0], [0.0, 0.0])
+    assert_array_equal(path["mean"][30], run(num_steps=30)[0]["mean"])
+    assert_allclose(path["length"], np.linalg.norm(path["mean"], axis=1), rtol=1e-6)
+    run(num_steps=25, checkpoint_dir=tmp_path, record=jax.tree.leaves)
+    resumed = run(checkpoint_dir=tmp_path, record=jax.tree.leaves)
+    assert_array_equal(resumed[1].recorded[0], path["mean"])
+
+
 def test_fit_climbs(undisturbed):
     """The objective rises; its sign is turned around for the optimizer only."""
     objective = undisturbed[1].objective
