@@ -1,6 +1,10 @@
-"""Measure everything and print one table; names of parts on the command line measure only these."""
+"""Measure everything and print one table; names of parts on the command line measure only these.
+
+A part that fails says so in the table, at the end of which the exit status is 1; what the others measured is kept.
+"""
 
 import sys
+import traceback
 
 from rich.console import Console
 from rich.table import Table
@@ -11,15 +15,23 @@ PARTS = {"training": training.run, "sliders": sliders.run, "startup": startup.ru
 
 
 def main() -> None:
-    table = Table("What", "Median", "Compared")
-    for name in sys.argv[1:] or PARTS:
+    names = sys.argv[1:] or list(PARTS)
+    for name in names:
         if name not in PARTS:
             sys.exit(f"There is no benchmark called {name}; there are {', '.join(PARTS)}.")
+    table, failed = Table("What", "Median", "Compared"), False
+    for name in names:
         print(f"Measuring: {name} …", file=sys.stderr)
-        for row in PARTS[name]():
+        try:
+            rows = PARTS[name]()
+        except Exception as error:
+            traceback.print_exc()
+            rows, failed = [(name, "failed", f"{type(error).__name__}, see above")], True
+        for row in rows:
             table.add_row(*row)
         table.add_section()
     Console(width=110).print(table)
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ async def measure(rounds: int) -> dict[str, dict[str, float]]:
     """Return the medians over the rounds for both variants."""
     executable = find_browser()
     if executable is None:
-        raise SystemExit(f"This benchmark needs a browser: none of {', '.join(BROWSERS)} is on the PATH.")
+        raise RuntimeError(f"This benchmark needs a browser: none of {', '.join(BROWSERS)} is on the PATH.")
     cells = [new_code_cell(source.strip()) for source in (SETUP, EXPLORER, INTERACT)]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     latencies, drags = ({"explorer": [], "interact": []} for _ in range(2))
@@ -208,7 +208,7 @@ async def measure(rounds: int) -> dict[str, dict[str, float]]:
                 await page.goto(lab.address("sliders.ipynb"))
                 await page.wait_for_function(IS_READY, timeout=120_000)
                 await page.evaluate(RUN_ALL)
-                await page.locator(".widget-interact img").wait_for()
+                await page.locator(".widget-interact img").wait_for(timeout=120_000)
                 await page.locator(".vi-latent-explorer").scroll_into_view_if_needed()
                 await page.evaluate(WATCH)
                 for number in range(-1, rounds):
