@@ -9,7 +9,8 @@ from flax import nnx
 from course_utils.bounds import DiagonalNormal, standard_normal
 from course_utils.errors import CourseError
 from course_utils.models import VAE
-from course_utils.widgets import CurveExplorer, LatentExplorer
+from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer
+from course_utils.widgets.frames import FrameExplorer
 from course_utils.widgets.latent_explorer import mean_kl
 
 MEANS, SCALES, X = np.linspace(-2, 2, 5), np.geomspace(0.1, 10, 4), np.linspace(-3, 3, 7)
@@ -17,10 +18,15 @@ FRAMES = np.arange(5 * 4 * 7.0).reshape(5, 4, 7)
 SLIDERS = {"mean": MEANS, "scale": SCALES}
 
 
-def read(explorer: CurveExplorer, entry: dict, position: list[int], length: int) -> np.ndarray:
+def read(explorer: FrameExplorer, entry: dict, position: list[int], length: int) -> np.ndarray:
     """Return what the page reads for one frame."""
+    return _frame(np.frombuffer(explorer.data, "<f4"), entry, position, length)
+
+
+def _frame(numbers: np.ndarray, entry: dict, position: list[int], length: int) -> np.ndarray:
+    assert len(entry["strides"]) == len(position)
     offset = entry["offset"] + sum(stride * i for stride, i in zip(entry["strides"], position))
-    return np.frombuffer(explorer.data, "<f4")[offset : offset + length]
+    return numbers[offset : offset + length]
 
 
 def test_every_frame_is_where_the_page_looks_for_it():
@@ -45,6 +51,20 @@ def test_one_slider_is_enough_and_jax_arrays_are_welcome():
     explorer = CurveExplorer({"scale": jnp.array([1.0, 2.0])}, jnp.asarray(X), {"q": jnp.outer(jnp.ones(2), X)})
     np.testing.assert_allclose(read(explorer, explorer.spec["curves"][0], [1], 7), X, rtol=1e-6)
     assert repr(explorer) == "CurveExplorer(scale: 2 values)"
+
+
+def test_three_sliders_have_a_frame_for_each_combination():
+    frames = np.random.default_rng(0).normal(size=(5, 4, 3, 7)).astype("f4")
+    explorer = CurveExplorer(
+        SLIDERS | {"K": [1, 5, 50]}, X, {"q": frames, "by K": frames[:1, :1]}, bars={"KL": frames[..., 0]}
+    )
+    q, by_k = explorer.spec["curves"]
+    for position in np.ndindex(5, 4, 3):
+        np.testing.assert_array_equal(read(explorer, q, position, 7), frames[position])
+        np.testing.assert_array_equal(read(explorer, by_k, position, 7), frames[0, 0, position[2]])
+        assert read(explorer, explorer.spec["bars"][0], position, 1) == frames[position][0]
+    assert explorer.position == [2, 2, 1] and explorer.values["K"] == 5
+    assert repr(explorer) == "CurveExplorer(mean: 5 values, scale: 4 values, K: 3 values)"
 
 
 def test_sliders_start_where_they_are_told_to():
@@ -109,7 +129,9 @@ def test_colours_and_dashes_differ_between_curves_bars_and_levels():
         ({"level": {"top": FRAMES}}, r"level 'top' has the shape \(5, 4, 7\)"),
         ({"readout": {"n": X}}, r"readout 'n' has the shape \(7,\)"),
         ({"x": X[:1]}, r"x has the shape \(1,\)"),
-        ({"sliders": {}}, "0 sliders"),
+        ({"sliders": {}}, "0 sliders; expected one to three"),
+        ({"sliders": dict.fromkeys("abcd", MEANS)}, "4 sliders; expected one to three"),
+        ({"colors": {"p": "red"}}, "colors names 'p', which is none of 'q'"),
         ({"sliders": {"mean": [MEANS]}}, r"slider 'mean' has the shape \(1, 5\)"),
         ({"sliders": {"mean": ["a", "b"]}}, "slider 'mean' is not an array of numbers"),
         ({"start": {"width": 1.0}}, "start names 'width', which is none of 'mean', 'scale'"),
@@ -120,6 +142,115 @@ def test_colours_and_dashes_differ_between_curves_bars_and_levels():
 def test_one_sentence_says_what_does_not_fit(changes, message):
     with pytest.raises(CourseError, match=message):
         CurveExplorer(**{"sliders": SLIDERS, "x": X, "curves": {"q": FRAMES}} | changes)
+
+
+Y = np.linspace(0, 1, 6)
+DENSITIES = np.random.default_rng(1).uniform(0.1, 10, (5, 4, 6, 7))
+
+
+def read_density(explorer: DensityExplorer, entry: dict, position: list[int]) -> np.ndarray:
+    """Return one frame of a density, as the page decodes it."""
+    return (_frame(np.frombuffer(explorer.densities, np.uint8), entry, position, 42).reshape(6, 7) / 255) ** 2
+
+
+def test_every_density_is_sent_relative_to_its_own_maximum():
+    explorer = DensityExplorer(SLIDERS, X, Y, {"p": DENSITIES[0, 0], "q": DENSITIES, "by scale": DENSITIES[:1]})
+    fixed, moving, by_scale = explorer.spec["densities"]
+    for i, j in np.ndindex(5, 4):
+        for entry, density in ((fixed, DENSITIES[0, 0]), (moving, DENSITIES[i, j]), (by_scale, DENSITIES[0, j])):
+            np.testing.assert_allclose(read_density(explorer, entry, [i, j]), density / density.max(), atol=1 / 255)
+    assert len(explorer.densities) == 42 * (1 + 20 + 4)
+    assert explorer.spec["shape"] == [7, 6]
+
+
+def test_a_density_that_is_zero_is_sent_as_such():
+    explorer = DensityExplorer({"a": [0, 1]}, X, Y, {"p": np.stack([np.zeros((6, 7)), DENSITIES[0, 0]])})
+    assert not read_density(explorer, explorer.spec["densities"][0], [0]).any()
+    assert read_density(explorer, explorer.spec["densities"][0], [1]).max() == 1
+
+
+def test_points_paths_and_curves_are_where_the_page_looks_for_them():
+    places = np.random.default_rng(2).normal(size=(5, 4, 3, 2)).astype("f4")
+    places[0, 0, 1] = np.nan
+    explorer = DensityExplorer(
+        SLIDERS, X, Y, {"p": DENSITIES[0, 0]},
+        points={"z": places}, paths={"mean": places[0, 0], "by mean": places[:, :1]},
+        curve={"ELBO": MEANS**3}, curve_x=MEANS, readout={"ELBO": MEANS[:, None] ** 3, "n": 3},
+    )  # fmt: skip
+    (z,), (mean, by_mean) = explorer.spec["points"], explorer.spec["paths"]
+    side = explorer.spec["side"]
+    assert z["num"] == mean["num"] == by_mean["num"] == 3
+    for i, j in np.ndindex(5, 4):
+        np.testing.assert_array_equal(read(explorer, z, [i, j], 6), places[i, j].ravel())
+        np.testing.assert_array_equal(read(explorer, mean, [i, j], 6), places[0, 0].ravel())
+        np.testing.assert_array_equal(read(explorer, by_mean, [i, j], 6), places[i, 0].ravel())
+        np.testing.assert_array_equal(read(explorer, side["curves"][0], [i, j], 5), MEANS.astype("f4") ** 3)
+        assert read(explorer, side["marker"], [i, j], 1) == MEANS[i]
+        assert read(explorer, explorer.spec["readout"][0], [i, j], 1) == MEANS[i] ** 3
+    assert (side["x_range"], side["x_label"], side["y_label"]) == ([-2, 2], "mean", "nats")
+
+
+def test_axes_reach_to_the_borders_of_the_outermost_cells():
+    explorer = DensityExplorer(SLIDERS, X, Y, {"p": DENSITIES[0, 0]})
+    assert explorer.spec["x_range"] == pytest.approx([-3.5, 3.5])
+    assert explorer.spec["y_range"] == pytest.approx([-0.1, 1.1])
+    assert explorer.spec["side"] is None
+
+
+def test_what_has_the_same_name_has_the_same_colour():
+    explorer = DensityExplorer(
+        SLIDERS, X, Y, {"p": DENSITIES, "q": DENSITIES}, points={"q": [[0, 0]]}, paths={"m": [[0, 0]]},
+        colors={"p": "#000000", "m": "#000000"},
+    )  # fmt: skip
+    (p, q), (points,), (path,) = (explorer.spec[kind] for kind in ("densities", "points", "paths"))
+    assert q["color"] == points["color"] != p["color"] == "#000000"
+    assert path["color"] == "currentColor"
+
+
+def test_forty_frames_of_sixty_by_sixty_are_small():
+    density = np.ones((40, 60, 60), np.float32)
+    grid = jnp.linspace(-3, 3, 60)
+    explorer = DensityExplorer({"step": jnp.arange(40)}, grid, grid, {"p": density[0], "q": density})
+    assert len(explorer.data) + len(explorer.densities) < 150_000
+
+
+def test_density_explorer_has_the_same_position_and_form_as_curve_explorer():
+    explorer = DensityExplorer(SLIDERS, X, Y, {"p": DENSITIES}, start={"mean": 0.9})
+    assert repr(explorer) == "DensityExplorer(mean: 5 values, scale: 4 values)"
+    assert explorer.position == [3, 2] and explorer.values["mean"] == 1
+    explorer.position = [0, 0]
+    assert explorer.values["mean"] == -2
+    with pytest.raises(CourseError, match=r"position is \[5, 0\]"):
+        explorer.position = [5, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"densities": {}}, "densities is empty"),
+        ({"densities": {"p": DENSITIES[0]}}, r"'p' has the shape \(4, 6, 7\); expected \(6, 7\) or \(5, 4, 6, 7\)"),
+        ({"densities": {"p": DENSITIES[0, 0].T}}, r"density 'p' has the shape \(7, 6\)"),
+        ({"densities": {"p": X}}, r"density 'p' has the shape \(7,\)"),
+        ({"densities": {"p": -DENSITIES}}, "density 'p' has values that are negative or not finite"),
+        ({"densities": {"p": DENSITIES * np.nan}}, "density 'p' has values that are negative or not finite"),
+        ({"points": {"z": X}}, r"points 'z' has the shape \(7,\); expected \(n, 2\) or \(5, 4, n, 2\)"),
+        ({"points": {"z": np.zeros((9, 3))}}, r"points 'z' has the shape \(9, 3\)"),
+        ({"paths": {"m": np.zeros((3, 9, 2))}}, r"path 'm' has the shape \(3, 9, 2\)"),
+        ({"readout": {"ELBO": MEANS}}, r"readout 'ELBO' has the shape \(5,\)"),
+        ({"curve": {"ELBO": X}}, "curve needs curve_x"),
+        ({"curve": {"ELBO": X}, "curve_x": MEANS}, r"curve 'ELBO' has the shape \(7,\); expected \(5,\)"),
+        ({"curve": {"ELBO": X}, "curve_x": X, "curve_range": (1, 1)}, "curve_range"),
+        ({"x": X[:, None]}, r"x has the shape \(7, 1\)"),
+        ({"x": X[::-1]}, "x is not evenly spaced from its least value to its largest"),
+        ({"y": np.geomspace(1, 2, 6)}, "y is not evenly spaced"),
+        ({"sliders": {}}, "0 sliders"),
+        ({"start": {"step": 1}}, "start names 'step'"),
+        ({"colors": {"q": "red"}}, "colors names 'q'"),
+    ],
+)
+def test_one_sentence_says_what_does_not_fit_to_the_grid(changes, message):
+    with pytest.raises(CourseError, match=message):
+        DensityExplorer(**{"sliders": SLIDERS, "x": X, "y": Y, "densities": {"p": DENSITIES}} | changes)
 
 
 def make_vae(activation=nnx.silu) -> VAE:

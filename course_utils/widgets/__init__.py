@@ -1,11 +1,13 @@
 """Explorers whose pictures are computed in the browser, so that no slider waits for the kernel.
 
-The rooms: ``explorer`` holds what the explorers share, ``curve_explorer`` draws curves that JAX has computed for every
-slider value beforehand, ``latent_explorer`` runs the decoder of a variational autoencoder. Beside each stands the
+The rooms: ``explorer`` holds what the explorers share, ``frames`` what those share that draw what JAX has computed for
+every slider value beforehand. Of these, ``curve_explorer`` draws curves and bars, and ``density_explorer`` densities
+over two dimensions. ``latent_explorer`` runs the decoder of a variational autoencoder. Beside each stands the
 JavaScript that it sends to the page.
 """
 
 from course_utils.widgets.curve_explorer import CurveExplorer
+from course_utils.widgets.density_explorer import DensityExplorer
 from course_utils.widgets.latent_explorer import LatentExplorer
 
-__all__ = ["CurveExplorer", "LatentExplorer"]
+__all__ = ["CurveExplorer", "DensityExplorer", "LatentExplorer"]

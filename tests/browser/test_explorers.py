@@ -1,4 +1,4 @@
-"""Both explorers in a small notebook of their own: mouse, keyboard, two views, and whether the picture is right."""
+"""The explorers in a small notebook of their own: mouse, keyboard, two views, and whether the picture is right."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ SETUP = """
 import jax, jax.numpy as jnp, numpy as np
 from flax import nnx
 from course_utils.models import VAE
-from course_utils.widgets import CurveExplorer, LatentExplorer
+from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer
 
 def make_vae(seed):
     vae = VAE(6, hidden=(32, 32), rngs=nnx.Rngs(seed))
@@ -43,12 +43,26 @@ curves = CurveExplorer(
 )
 curves
 """
-
-
+DENSITIES = """
+steps, grid = np.arange(0, 400, 10), np.linspace(-3, 3, 60)
+path = np.stack([-2 * np.exp(-steps / 60), 1.8 * np.exp(-steps / 110)], 1)
+z1, z2 = np.meshgrid(grid, grid)
+target = np.exp(-(z1**2 + z2**2 - 1.6 * z1 * z2) / 0.72)
+normal = np.exp(-0.5 * ((z1 - path[:, :1, None]) ** 2 + (z2 - path[:, 1:, None]) ** 2) / 0.36)
+blend = np.linspace(0, 1, 5)[:, None, None]
+densities = DensityExplorer(
+    sliders={"step": steps, "blend": blend.ravel()}, x=grid, y=grid,
+    densities={"target": (1 - blend * (z1 > 0)) * target[None, None], "q": normal[:, None]},
+    paths={"mean": np.where((steps <= steps[:, None])[:, None, :, None], path, np.nan)},
+    curve={"distance": np.hypot(*path.T)}, curve_x=steps, curve_label="distance", readout={"mean": path[:, :1]},
+    start={"step": 0}, label="q moves to the target",
+)
+densities
+"""
 @pytest.fixture(scope="module")
 def notebook(lab: Lab, browser: Browser) -> Iterator[OpenNotebook]:
     """A notebook in which all cells have been run; ``latent`` is shown twice."""
-    cells = [new_code_cell(source.strip()) for source in (SETUP, LATENT, "latent", OTHER, CURVES)]
+    cells = [new_code_cell(source.strip()) for source in (SETUP, LATENT, "latent", OTHER, CURVES, DENSITIES)]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), lab.root / "explorers.ipynb")
     with lab.notebook(browser, "explorers.ipynb") as notebook:
@@ -73,6 +87,16 @@ def curves(notebook: OpenNotebook) -> Locator:
     notebook.show_cell("curves = CurveExplorer")
     notebook.execute("curves.position = [10, 6]")
     return notebook.page.locator(".vi-curve-explorer")
+
+
+@pytest.fixture
+def densities(notebook: OpenNotebook) -> Locator:
+    notebook.show_cell("densities = DensityExplorer")
+    notebook.execute("densities.position = [10, 2]")
+    explorer = notebook.page.locator(".vi-density-explorer")
+    expect(explorer.get_by_role("slider", name="step")).to_have_js_property("valueAsNumber", 10)
+    expect(explorer.get_by_role("slider", name="blend")).to_have_js_property("valueAsNumber", 2)
+    return explorer
 
 
 def _view_of_latent(notebook: OpenNotebook, number: int) -> Locator:
@@ -293,6 +317,72 @@ def test_curves_follow_the_mouse(notebook, curves):
 def test_dd_on_a_curve_slider_does_not_delete_the_cell(notebook, curves):
     cells = notebook.cell_ids()
     curves.get_by_role("slider", name="scale of q").focus()
+    notebook.page.keyboard.type("dd")
+    assert notebook.cell_ids() == cells
+
+
+def _drawn(densities: Locator) -> list:
+    """Return the picture: the heat map's pixels, then the contour lines, the path, the marker and the number."""
+    lines = [densities.locator(f"path[data-name={name}]").get_attribute("d") for name in ("q", "mean")]
+    marker = densities.locator(".vi-marker").get_attribute("x1")
+    heat = canvas_grey(densities.locator(".vi-layers > canvas"))
+    return [heat, *lines, marker, densities.get_by_role("cell").last.inner_text()]
+
+
+def _assert_density_frame(notebook: OpenNotebook, densities: Locator, position: list[int]) -> None:
+    """The middle of the contour lines, the path's end and the text must be those of ``position``."""
+    mean, decimals = notebook.evaluate(f"[path[{position[0]}].tolist(), densities.spec['readout'][0]['decimals']]")
+    _, contours, path, marker, text = _drawn(densities)
+    side = densities.locator("path[data-name=q]").evaluate("(path) => path.ownerSVGElement.width.baseVal.value")
+    middle = side * (0.5 + np.array(mean) * [1, -1] * 59 / 60 / 6)
+    # The innermost line comes first, a circle of half a scale; the path ends at its centre.
+    innermost = np.array(re.findall(r"[ML](-?[\d.]+),(-?[\d.]+)", contours.split("M")[1]), float)
+    np.testing.assert_allclose((innermost.min(0) + innermost.max(0)) / 2, middle, atol=1.5)
+    np.testing.assert_allclose(np.array(path.split("L")[-1].strip("M").split(","), float), middle, atol=0.06)
+    assert path.count("L") == position[0]
+    assert text == f"{mean[0]:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    width = densities.locator(".vi-marker").evaluate("(line) => line.ownerSVGElement.width.baseVal.value")
+    assert float(marker) == pytest.approx(width * position[0] / 39, abs=0.06)
+
+
+def test_densities_follow_keys_and_python(notebook, densities):
+    step, blend = (densities.get_by_role("slider", name=name) for name in ("step", "blend"))
+    expect(step).to_have_attribute("aria-valuetext", "100")
+    expect(densities.get_by_role("img", name="q moves to the target")).to_be_visible()
+    _assert_density_frame(notebook, densities, [10, 2])
+    for slider, key, position in ((step, "ArrowRight", [11, 2]), (step, "End", [39, 2]), (blend, "Home", [39, 0])):
+        heat, *others = _drawn(densities)
+        slider.focus()
+        notebook.page.keyboard.press(key)
+        expect(slider).to_have_js_property("valueAsNumber", position[0 if slider is step else 1])
+        now, *others_now = _drawn(densities)
+        # The target follows only the second slider, everything else only the first.
+        assert (now != heat) == (slider is blend)
+        assert [a != b for a, b in zip(others, others_now)] == [slider is step] * 4
+        _assert_density_frame(notebook, densities, position)
+        notebook.wait_for("densities.position", position)
+    notebook.execute("densities.position = [3, 4]")
+    expect(step).to_have_attribute("aria-valuetext", "30")
+    _assert_density_frame(notebook, densities, [3, 4])
+
+
+def test_densities_follow_the_mouse_and_what_is_seen_changes(notebook, densities):
+    picture = densities.locator(".vi-layers")
+    height = densities.bounding_box()["height"]
+    for name, stops, index in (("step", [0.5, 0.2, 0.9], 35), ("blend", [0.3, 1.0], 4)):
+        slider = densities.get_by_role("slider", name=name)
+        before = picture.screenshot()
+        drag(slider, stops)
+        expect(slider).to_have_js_property("valueAsNumber", index)
+        assert picture.screenshot() != before
+    _assert_density_frame(notebook, densities, [35, 4])
+    notebook.wait_for("densities.position", [35, 4])
+    assert densities.bounding_box()["height"] == height
+
+
+def test_dd_on_a_density_slider_does_not_delete_the_cell(notebook, densities):
+    cells = notebook.cell_ids()
+    densities.get_by_role("slider", name="step").focus()
     notebook.page.keyboard.type("dd")
     assert notebook.cell_ids() == cells
 

@@ -1,6 +1,7 @@
 """The numbers that the explorers' JavaScript computes, against those of JAX: an empty page is enough for this."""
 
 import base64
+import re
 from collections.abc import Iterator
 
 import jax
@@ -11,7 +12,7 @@ from flax import nnx
 from playwright.sync_api import Browser, Page
 
 from course_utils.models import VAE
-from course_utils.widgets import CurveExplorer, LatentExplorer
+from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer
 from course_utils.widgets.explorer import Explorer
 from course_utils.widgets.latent_explorer import ACTIVATIONS
 
@@ -143,3 +144,123 @@ def test_a_curve_is_interrupted_where_it_is_not_finite(page):
     _show(page, CurveExplorer({"a": [0, 1]}, np.arange(5), {"q": [0, 1, np.nan, 1, 0]}))
     path = page.evaluate("document.querySelector('path[data-name=q]').getAttribute('d')")
     assert [path.count(letter) for letter in "ML"] == [2, 2]
+
+
+GRID = np.linspace(-3, 3, 61)
+BOWL = GRID**2 + GRID[:, None] ** 2
+
+
+def _corners(path: str) -> np.ndarray:
+    return np.array(re.findall(r"(-?[\d.]+),(-?[\d.]+)", path), float)
+
+
+def _contour(page: Page, values: np.ndarray, level: float) -> str:
+    """Return the path of a contour line on a grid from -3 to 3, in thousandths."""
+    _show(page, DensityExplorer({"a": [0, 1]}, [0, 1], [0, 1], {"p": np.ones((2, 2))}))
+    return page.evaluate(
+        """([values, numX, numY, level]) => {
+            const place = (n) => (i) => 6000 * (i / (n - 1)) - 3000;
+            return module.contourPath(values, numX, numY, level, place(numX), place(numY));
+        }""",
+        [values.ravel().tolist(), *values.shape[::-1], level],
+    )
+
+
+@pytest.mark.parametrize("values", [BOWL, -BOWL, BOWL[::2]], ids=["bowl", "hill", "fewer rows than columns"])
+def test_a_contour_of_a_bowl_is_one_closed_circle(page, values):
+    path = _contour(page, values, np.sign(values[0, 0]) * 4.0)
+    assert (path.count("M"), path.count("Z")) == (1, 1)
+    np.testing.assert_allclose(np.hypot(*_corners(path).T), 2000, atol=1 if len(values) == 61 else 3)
+
+
+def test_a_contour_that_leaves_the_grid_is_open_and_drawn_once(page):
+    path = _contour(page, BOWL, 10.03)
+    assert (path.count("M"), path.count("Z")) == (4, 0)
+    corners = _corners(path)
+    assert len(corners) == len(np.unique(corners, axis=0))
+    np.testing.assert_allclose(np.hypot(*corners.T), 1000 * np.sqrt(10.03), atol=2)
+
+
+@pytest.mark.parametrize(("level", "above"), [(0.9, True), (1.1, False)])
+def test_the_middle_of_a_saddle_decides_what_is_joined(page, level, above):
+    """Opposite corners of one cell are 2, the others 0, so that its middle is 1; the lines cut off what lies alone."""
+    lines = _contour(page, np.array([[2.0, 0.0], [0.0, 2.0]]), level).split("M")[1:]
+    assert len(lines) == 2
+    for line in lines:
+        x, y = _corners(line).mean(0)
+        assert (x * y < 0) == above
+
+
+def test_nothing_is_drawn_where_no_value_crosses_the_level(page):
+    assert _contour(page, BOWL, 99.0) == _contour(page, BOWL, -1.0) == ""
+
+
+def test_a_path_is_interrupted_and_a_dot_left_out_where_a_coordinate_is_not_finite(page):
+    places = np.array([[0, 0], [1, 1], [np.nan, 2], [2, 2], [3, np.inf], [3, 3], [4, 4.0]])
+    grid = np.arange(5.0)
+    _show(
+        page,
+        DensityExplorer({"a": [0, 1]}, grid, grid, {"p": np.ones((5, 5))}, points={"z": places}, paths={"m": places}),
+    )
+    path, dots = (page.get_attribute(f"path[data-name={name}]", "d") for name in "mz")
+    assert [path.count(letter) for letter in "ML"] == [3, 2]
+    assert dots.count("M") == 5
+    side = page.evaluate("document.querySelector('path[data-name=m]').ownerSVGElement.width.baseVal.value")
+    finite = places[np.isfinite(places).all(1)]
+    expected = np.stack([(finite[:, 0] + 0.5) / 5, 1 - (finite[:, 1] + 0.5) / 5], 1) * side
+    np.testing.assert_allclose(_corners(path), expected, atol=0.06)
+    np.testing.assert_allclose(_corners(dots), expected, atol=0.06)
+
+
+def test_a_density_stands_the_right_way_up_and_centred_on_its_grid(page):
+    """The one cell that is not empty is the dark one of the heat map, and in the middle of its contour lines."""
+    density = np.zeros((4, 6))
+    density[3, 1] = 2.0
+    _show(page, DensityExplorer({"a": [0, 1]}, np.arange(6), np.arange(4), {"p": density, "q": density}))
+    page.add_style_tag(content=DensityExplorer._css)
+    opacity = page.evaluate(
+        """() => {
+            const canvas = document.querySelector(".vi-layers > canvas");
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            return Array.from({ length: data.length / 4 }, (_, i) => data[4 * i + 3]);
+        }"""
+    )
+    np.testing.assert_array_equal(np.reshape(opacity, (4, 6)), 255 * (density[::-1] > 0))
+    canvas, axes = page.evaluate(
+        """() => [".vi-layers > canvas", ".vi-layers path.vi-axis"].map((selector) => {
+            const { x, y, width, height } = document.querySelector(selector).getBoundingClientRect();
+            return [x, y, width, height];
+        })"""
+    )
+    np.testing.assert_allclose(canvas, axes, atol=1.1)  # the axes are a line of one pixel
+    corners = _corners(page.get_attribute("path[data-name=q]", "d"))
+    side = page.evaluate("document.querySelector('path[data-name=q]').ownerSVGElement.width.baseVal.value")
+    # The cell is the second of six from the left; it lies on the upper border, where its lines end.
+    assert (corners[:, 0].min() + corners[:, 0].max()) / 2 == pytest.approx(1.5 / 6 * side, abs=0.1)
+    assert corners[:, 1].min() == pytest.approx(0.5 / 4 * side, abs=0.1)
+
+
+def test_a_line_marks_the_value_of_the_first_slider_beside_the_densities(page):
+    steps = np.array([0.0, 10.0, 40.0])
+    density, curve = np.ones((2, 2)), {"ELBO": -steps}
+    _show(page, DensityExplorer({"step": steps}, [0, 1], [0, 1], {"p": density}, curve=curve, curve_x=steps))
+    for i, share in enumerate(steps / 40):
+        page.evaluate("(i) => model.set('position', [i])", i)
+        marked, width = page.evaluate(
+            """() => {
+                const line = document.querySelector(".vi-marker");
+                return [line.x1.baseVal.value, line.ownerSVGElement.width.baseVal.value];
+            }"""
+        )
+        assert marked == pytest.approx(share * width, abs=0.06)
+
+
+def test_three_sliders_choose_the_frame_of_a_curve(page):
+    heights = np.arange(24.0).reshape(2, 3, 4)
+    sliders = {name: np.arange(n) for name, n in zip("abc", heights.shape)}
+    _show(page, CurveExplorer(sliders, [0, 1], {"q": np.stack([heights] * 2, -1)}, y_range=(0, 23)))
+    for position in np.ndindex(heights.shape):
+        page.evaluate("(position) => model.set('position', position)", list(position))
+        _, y = _corners(page.get_attribute("path[data-name=q]", "d"))[0]
+        height = page.evaluate("document.querySelector('path[data-name=q]').ownerSVGElement.height.baseVal.value")
+        assert 23 * (1 - y / height) == pytest.approx(heights[position], abs=0.01)

@@ -1,0 +1,210 @@
+const SIDE = 320;
+const GAP = 88;
+
+// Where a Gaussian would be this many scales away from its mean.
+const LEVELS = [0.5, 1, 1.5, 2, 2.5].map((scales) => Math.exp(-0.5 * scales ** 2));
+
+// The edges by which a line enters and leaves a cell, for each sum of the corners above it (SW 1, SE 2, NE 4, NW 8);
+// these stay on its left. Where two opposite corners are (5 and 10), the middle of the cell decides.
+const CROSSINGS = ["", "SW", "ES", "EW", "NE", "SWNE", "NS", "NW", "WN", "SN", "ESWN", "EN", "WE", "SE", "WS", ""];
+const CROSSINGS_WITH_MIDDLE = { 5: "SENW", 10: "WSEN" };
+
+/**
+ * Return the SVG path of the lines where `values`, a grid stored row by row, cross `level` (marching squares). `x` and
+ * `y` take a column and a row, or fractions between them, to pixels.
+ */
+export function contourPath(values, numX, numY, level, x, y) {
+  // An edge of the grid goes from a point to the east (even numbers) or north of it (odd ones); `next` joins the edges.
+  const next = new Map();
+  for (let j = 0; j + 1 < numY; j++) {
+    for (let i = 0; i + 1 < numX; i++) {
+      const here = j * numX + i;
+      const [sw, se, nw, ne] = [values[here], values[here + 1], values[here + numX], values[here + numX + 1]];
+      const corners = (sw >= level) + 2 * (se >= level) + 4 * (ne >= level) + 8 * (nw >= level);
+      if (corners === 0 || corners === 15) continue;
+      const middle = (corners === 5 || corners === 10) && sw + se + nw + ne >= 4 * level;
+      const crossings = (middle ? CROSSINGS_WITH_MIDDLE : CROSSINGS)[corners];
+      const edges = { S: 2 * here, W: 2 * here + 1, E: 2 * here + 3, N: 2 * (here + numX) };
+      for (let k = 0; k < crossings.length; k += 2) next.set(edges[crossings[k]], edges[crossings[k + 1]]);
+    }
+  }
+  const point = (edge) => {
+    const from = edge >> 1;
+    const north = edge & 1;
+    const step = (level - values[from]) / (values[from + (north ? numX : 1)] - values[from]);
+    const [i, j] = [from % numX, Math.floor(from / numX)];
+    return `${x(north ? i : i + step).toFixed(1)},${y(north ? j + step : j).toFixed(1)}`;
+  };
+  let path = "";
+  const follow = (start) => {
+    let [edge, pen] = [start, "M"];
+    do {
+      path += pen + point(edge);
+      const after = next.get(edge);
+      next.delete(edge);
+      [edge, pen] = [after, "L"];
+    } while (edge !== undefined && edge !== start);
+    if (edge === start) path += "Z";
+  };
+  // Lines that begin at the border of the grid come first, so that none is begun in its middle.
+  const entered = new Set(next.values());
+  for (const edge of [...next.keys()].filter((edge) => !entered.has(edge))) follow(edge);
+  for (const edge of next.keys()) follow(edge);
+  return path;
+}
+
+/** Return the SVG path of a dot at each finite point: a line of no length, which its round ends make visible. */
+export function dotsPath(xs, ys, x, y) {
+  let path = "";
+  for (let i = 0; i < xs.length; i++) {
+    if (Number.isFinite(xs[i]) && Number.isFinite(ys[i])) path += `M${x(xs[i]).toFixed(1)},${y(ys[i]).toFixed(1)}h0`;
+  }
+  return path;
+}
+
+/** Return the colours of the heat map for each byte, RGBA: from transparent white through `color` towards black. */
+function heatColors(color) {
+  const canvas = html("canvas", { width: 256, height: 1 });
+  const context = canvas.getContext("2d");
+  const gradient = context.createLinearGradient(0, 0, 420, 0);
+  ["white", color, "black"].forEach((stop, i) => gradient.addColorStop(i / 2, stop));
+  context.fillStyle = gradient;
+  context.fillRect(0, 0, 256, 1);
+  const shades = context.getImageData(0, 0, 256, 1).data;
+  const colors = new Uint8ClampedArray(4 * 256);
+  for (let byte = 0; byte < 256; byte++) {
+    const share = (byte / 255) ** 2;
+    const shade = 4 * Math.round(255 * share);
+    colors.set([...shades.subarray(shade, shade + 3), 255 * Math.min(1, 4 * share)], 4 * byte);
+  }
+  return colors;
+}
+
+/** Return a canvas of `width` x `height` cells, and `draw(bytes)`, which takes them row by row from the bottom. */
+function heatMap(width, height, color) {
+  const canvas = html("canvas", { class: "vi-heat", width, height, "aria-hidden": "true" });
+  const context = canvas.getContext("2d");
+  const colors = heatColors(color);
+  const image = context.createImageData(width, height);
+  const draw = (bytes) => {
+    for (let j = 0; j < height; j++) {
+      for (let i = 0; i < width; i++) {
+        const color = 4 * bytes[j * width + i];
+        const pixel = 4 * ((height - 1 - j) * width + i);
+        for (let k = 0; k < 4; k++) image.data[pixel + k] = colors[color + k];
+      }
+    }
+    context.putImageData(image, 0, 0);
+  };
+  return { canvas, draw };
+}
+
+const contourStyle = ({ color }) => ({ fill: "none", stroke: color, "stroke-width": 1.6 });
+const dotStyle = ({ color }) => ({ fill: "none", stroke: color, "stroke-width": 5.5 });
+
+/** Return the panel of densities, points and paths: its group, the heat map's canvas, and `draw(position)`. */
+function densitiesPanel(spec, data, densities) {
+  const [numX, numY] = spec.shape;
+  const { group, drawing, x, y, width, height } = panel({
+    left: MARGIN.left, width: SIDE, height: SIDE, numTicks: [7, 7], grid: false,
+    xRange: spec.x_range, yRange: spec.y_range, xLabel: spec.x_label, yLabel: spec.y_label,
+  });
+  const bytes = (entry, position) => {
+    const begin = frameOffset(entry, position);
+    return densities.subarray(begin, begin + numX * numY);
+  };
+  // The axes reach to the borders of the outermost cells.
+  const column = (i) => ((i + 0.5) / numX) * width;
+  const row = (j) => height - ((j + 0.5) / numY) * height;
+  const contours = (entry, position) => {
+    const values = bytes(entry, position);
+    return LEVELS.map((level) => contourPath(values, numX, numY, 255 * Math.sqrt(level), column, row)).join("");
+  };
+  const through = (path) => (entry, position) => {
+    const begin = frameOffset(entry, position);
+    const numbers = data.subarray(begin, begin + 2 * entry.num);
+    const coordinates = [0, 1].map((axis) => numbers.filter((_, i) => i % 2 === axis));
+    return path(...coordinates, x, y);
+  };
+  const [first, ...others] = spec.densities;
+  const layers = [
+    ...others.map((entry) => ({ entry, style: contourStyle(entry), path: contours })),
+    ...spec.paths.map((entry) => ({ entry, style: lineStyle(entry), path: through(linePath) })),
+    ...spec.points.map((entry) => ({ entry, style: dotStyle(entry), path: through(dotsPath) })),
+  ].map(({ entry, style, path }) => {
+    // Below each line lies a wider one in the colour of the page, so that it is seen on every shade of the heat map.
+    const casing = svg("path", { class: "vi-casing vi-round", "stroke-width": style["stroke-width"] + 2 });
+    const line = svg("path", { class: "vi-round", "data-name": entry.name, ...style });
+    drawing.append(casing, line);
+    return { entry, path, nodes: [casing, line] };
+  });
+  const heat = heatMap(numX, numY, first.color);
+  const draw = (position) => {
+    heat.draw(bytes(first, position));
+    for (const { entry, path, nodes } of layers) {
+      const d = path(entry, position);
+      for (const node of nodes) node.setAttribute("d", d);
+    }
+  };
+  return { group, canvas: heat.canvas, draw };
+}
+
+/** Return the panel of the curves, with a line at the first slider's value: its group, and `draw(position)`. */
+function sidePanel(spec, data) {
+  const left = MARGIN.left + SIDE + GAP;
+  const place = { left, width: WIDTH - MARGIN.right - left, height: SIDE, numTicks: [4, 5] };
+  const { group, drawing, x, height, draw } = curvesPanel(spec, data, place);
+  const marker = svg("line", { class: "vi-marker", y1: 0, y2: height });
+  drawing.prepend(marker);
+  return {
+    group,
+    draw(position) {
+      draw(position);
+      const pixel = x(data[frameOffset(spec.marker, position)]).toFixed(1);
+      marker.setAttribute("x1", pixel);
+      marker.setAttribute("x2", pixel);
+    },
+  };
+}
+
+/** Return the legend's picture of a heat map. */
+function heatSwatch({ color }) {
+  const { canvas, draw } = heatMap(28, 1, color);
+  canvas.style = "width: 28px; height: 12px";
+  draw(Uint8Array.from({ length: 28 }, (_, i) => 255 * Math.sqrt(i / 27)));
+  return canvas;
+}
+
+/** Return the legend's picture of contour lines. */
+const contourSwatch = (entry) =>
+  swatch(...[[12, 5.8], [6, 2.6]].map(([rx, ry]) => svg("ellipse", { cx: 14, cy: 7, rx, ry, ...contourStyle(entry) })));
+
+const dotSwatch = (entry) => swatch(svg("path", { class: "vi-round", d: "M7,8h0M14,5h0M21,9h0", ...dotStyle(entry) }));
+
+export default {
+  render: (context) =>
+    renderFrames(context, "density", (spec, data) => {
+      const main = densitiesPanel(spec, data, numbers(context.model.get("densities"), Uint8Array));
+      const parts = [main];
+      if (spec.side) parts.push(sidePanel(spec.side, data));
+      const width = spec.side ? WIDTH : MARGIN.left + SIDE + MARGIN.right;
+      const height = MARGIN.top + SIDE + MARGIN.bottom;
+      // Both scale with the page, the canvas below the axes.
+      const percent = (part, whole) => `${(100 * part) / whole}%`;
+      Object.assign(main.canvas.style, {
+        left: percent(MARGIN.left, width), top: percent(MARGIN.top, height),
+        width: percent(SIDE, width), height: percent(SIDE, height),
+      });
+      const picture = html("div", { class: "vi-layers", style: `flex-basis: ${width}px` }, main.canvas);
+      picture.append(plot(spec, height, parts, width));
+      const [first, ...others] = spec.densities;
+      const legend = [
+        legendKey(first.name, heatSwatch(first)),
+        ...others.map((entry) => legendKey(entry.name, contourSwatch(entry))),
+        ...spec.paths.map((entry) => legendKey(entry.name, lineSwatch(entry))),
+        ...spec.points.map((entry) => legendKey(entry.name, dotSwatch(entry))),
+        ...(spec.side?.curves ?? []).map((entry) => legendKey(entry.name, lineSwatch(entry))),
+      ];
+      return { legend, parts, picture };
+    }),
+};
