@@ -83,6 +83,79 @@ def execute(
         typer.echo(f"{path.name}: {execute_notebook(path):.1f} s")
 
 
+@app.command()
+def release(
+    out: Annotated[Path | None, typer.Argument(help="The new folder of the student repository.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Prove first that every exercise can be graded.")] = False,
+) -> None:
+    """For instructors: write the repository that students get, without solutions and hidden checks."""
+    from course_utils.coursework.notebooks import source_notebooks
+    from course_utils.coursework.release import prove
+    from course_utils.coursework.release import release as write_release
+
+    if out is None and not check:
+        raise typer.BadParameter("Name the folder to write, or say --check, or both.")
+    wrong = []
+    for path in source_notebooks() if check else []:
+        found = prove(path)
+        typer.echo(f"{path.name}: {'every exercise can be graded' if not found else f'{len(found)} problems'}")
+        wrong += found
+    for sentence in wrong:
+        typer.echo(sentence, err=True)
+    if wrong:
+        raise typer.Exit(1)
+    if out is not None:
+        typer.echo(f"{len(write_release(out))} files are in {out}.")
+
+
+@app.command()
+def grade(
+    submissions: Annotated[Path, typer.Argument(help="One folder or zip archive for each student.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder of grades.", show_default="grades/")] = Path("grades"),
+    notebook: Annotated[
+        list[str] | None, typer.Option(help="A notebook to grade; may be repeated.", show_default="all that anyone handed in")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with a batch that was interrupted.")] = False,
+    seed: Annotated[str | None, typer.Option(help="The seed of an earlier batch, to repeat it exactly.")] = None,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Run without a sandbox; stamped on every result.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Submissions at once.", show_default="one for each core")] = 0,
+    seconds: Annotated[float, typer.Option(min=1, help="Time limit for one cell.")] = 30.0,
+    explain: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="STUDENT EXERCISE", help="Show what was run, expected and found.")
+    ] = None,
+) -> None:
+    """For instructors: grade a class in sandboxes, then write tables and feedback; exit with 1 if a human has to look."""
+    from course_utils.coursework.batch import grade_class, results
+    from course_utils.coursework.gradebook import points, write_gradebook
+    from course_utils.coursework.sandbox import Limits
+
+    if explain is not None:
+        from course_utils.coursework.gradebook import explanation
+
+        typer.echo(explanation(out, submissions, *explain))
+        return
+    entries = grade_class(
+        submissions, out, notebooks=notebook, seed=seed, resume=resume, unsafe=unsafe, workers=workers,
+        limits=Limits(seconds_per_cell=seconds),
+    )  # fmt: skip
+    write_gradebook(out)
+    found = results(entries)
+    unscored = [result for result in found if points(result) is None]
+    typer.echo(f"{len(found) - len(unscored)} of {len(found)} notebooks are graded; see {out / 'class.html'} and {out / 'grades.csv'}.")
+    for result in unscored:
+        typer.echo(f"{result['student']}, {result['notebook']}: for a human to look at ({result['infrastructure'][:200]})", err=True)
+    raise typer.Exit(1 if unscored else 0)
+
+
+@app.command()
+def gradebook(out: Annotated[Path, typer.Argument(help="The folder of grades.")] = Path("grades")) -> None:
+    """For instructors: write tables and feedback anew from the journal of a batch."""
+    from course_utils.coursework.gradebook import write_gradebook
+
+    for path in write_gradebook(out):
+        typer.echo(path)
+
+
 def _start_lab(work: Path, first: str, arguments: list[str]) -> int:
     """Run JupyterLab in ``work`` until it is stopped, and return its exit code."""
     # With the thresholds that JAX sets by default hardly anything would be cached (JAX, "Persistent compilation cache").

@@ -16,6 +16,7 @@ from IPython.display import display
 
 MIME = "application/vnd.course-utils.check+json"
 SEED_VARIABLE = "COURSE_CHECK_SEED"
+REFERENCE_VARIABLE = "COURSE_CHECK_REFERENCE"
 PUBLIC_SEED = "public"
 
 RIGHT, WRONG, SHOWN, NOT_ATTEMPTED, ERROR = "right", "wrong", "shown", "not attempted", "error"
@@ -54,16 +55,34 @@ def check(
     try:
         result = compute()
         values = _as_array(result)
-    except NotImplementedError:
-        status, explanation = NOT_ATTEMPTED, "Not attempted yet: write your answer in the cell above, run it, then this one."
     except Exception as error:  # a student's code may raise anything
-        status, explanation = ERROR, _explain_error(error)
+        # What a stub raises; kinds of it, such as that of a kernel asked for keyboard input, are errors.
+        if type(error) is NotImplementedError:
+            status = NOT_ATTEMPTED
+            explanation = "Not attempted yet: write your answer in the cell above, run it, then this one."
+        else:
+            status, explanation = ERROR, _explain_error(error)
     if status == SHOWN and values is None:
         status, explanation = ERROR, _explain_type(result)
     if status == SHOWN and truth is not None and not _is_graded():
         explanation = _explain(values, truth, rtol, atol, standard_error, mistakes or {})
         status, explanation = (WRONG, explanation) if explanation else (RIGHT, "Right.")
-    _show(name, values, status, explanation)
+    expected = None
+    if truth is not None and REFERENCE_VARIABLE in os.environ:
+        expected = {"truth": truth, "rtol": rtol, "atol": atol, "standard_error": standard_error, "mistakes": mistakes or {}}
+    _show(name, values, status, explanation, expected)
+
+
+def explain(values: np.ndarray, expected: Mapping[str, Any]) -> str:
+    """Return what is wrong with ``values`` in a sentence or two, given what a reference's record says is expected."""
+    return _explain(
+        values,
+        from_json(expected["truth"]),
+        expected["rtol"],
+        expected["atol"],
+        None if expected["standard_error"] is None else from_json(expected["standard_error"]),
+        {sentence: from_json(wrong) for sentence, wrong in expected["mistakes"].items()},
+    )
 
 
 def _is_graded() -> bool:
@@ -134,7 +153,9 @@ def _explain_type(result: Any) -> str:
     return f"The result is of type {type(result).__name__}, where a number or an array of numbers is expected."
 
 
-def _show(name: str, values: np.ndarray | None, status: str, explanation: str) -> None:
+def _show(
+    name: str, values: np.ndarray | None, status: str, explanation: str, expected: dict[str, Any] | None = None
+) -> None:
     shown = status if values is None else np.array2string(values, precision=6, separator=", ", threshold=40)
     mark, color = {
         RIGHT: ("✓", "#007a5a"),
@@ -153,11 +174,24 @@ def _show(name: str, values: np.ndarray | None, status: str, explanation: str) -
         "name": name,
         "status": status,
         "explanation": explanation,
-        "values": None if values is None else {"shape": list(values.shape), "flat": _json_numbers(values)},
+        "values": None if values is None else to_json(values),
     }
+    if expected:
+        error = expected["standard_error"]
+        record["expected"] = expected | {
+            "truth": to_json(_as_array(expected["truth"])),
+            "standard_error": None if error is None else to_json(_as_array(error)),
+            "mistakes": {sentence: to_json(_as_array(wrong)) for sentence, wrong in expected["mistakes"].items()},
+        }
     display({"text/plain": plain, "text/html": page, MIME: record}, raw=True)
 
 
-def _json_numbers(values: np.ndarray) -> list[float | str]:
-    """Return the numbers as JSON can hold them: ``nan`` and the infinities as strings."""
-    return [float(value) if np.isfinite(value) else str(value) for value in values.ravel()]
+def to_json(values: np.ndarray) -> dict[str, Any]:
+    """Return an array as JSON can hold it: ``nan`` and the infinities as strings."""
+    flat = [float(value) if np.isfinite(value) else str(value) for value in values.ravel()]
+    return {"shape": list(values.shape), "flat": flat}
+
+
+def from_json(values: Mapping[str, Any]) -> np.ndarray:
+    """Return the array of which :func:`to_json` made ``values``."""
+    return np.array([float(value) for value in values["flat"]]).reshape(values["shape"])

@@ -51,12 +51,13 @@ def check_submission(path: Path, source_dir: Path = NOTEBOOKS_DIR) -> list[Resul
     return [result(exercise, report, exercise.name in answers) for exercise in exercises(reference)]
 
 
-def run_with_nbval(notebook: NotebookNode, seed: str | None = None) -> dict[str, Any]:
+def run_with_nbval(notebook: NotebookNode, seed: str | None = None, *, reference: bool = False) -> dict[str, Any]:
     """Run ``notebook`` and compare the values of its checks with the stored ones.
 
     Args:
         notebook: what :func:`with_answers` returns, or several of these in a row.
         seed: what the checks draw their inputs from; without it they use the public one.
+        reference: whether the answers are the reference's, whose checks may say what is expected.
 
     Returns:
         For each cell id a dictionary with ``passed``, ``message``, and ``checks``: the records that ``check`` emitted.
@@ -67,6 +68,8 @@ def run_with_nbval(notebook: NotebookNode, seed: str | None = None) -> dict[str,
     environment = {name: value for name, value in os.environ.items() if name != checks.SEED_VARIABLE}
     if seed is not None:
         environment[checks.SEED_VARIABLE] = seed
+    if reference:
+        environment[checks.REFERENCE_VARIABLE] = "1"
     with tempfile.TemporaryDirectory(prefix="course-check-") as folder:
         answers, report = Path(folder, "answers.ipynb"), Path(folder, "report.json")
         write_notebook(notebook, answers)

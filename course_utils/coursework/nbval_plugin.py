@@ -5,12 +5,18 @@ compared with the stored ones. What differs from plain nbval: numbers are compar
 ``rtol=0.02``), a cell that stores no output because it never ran fails, and so do the cells after a time-out.
 
 With ``--check-report FILE`` only the values that checks emit are compared, and what they said is written to FILE.
+
+With ``--check-stream FD`` nothing is compared here, because the kernel may be a stranger's: what happens is written to
+the open file descriptor as it happens, one JSON object a line, and whoever reads it compares. A cell is then bound to
+its time and its amount of output, whatever it does, and the run ends where one of these is exceeded.
 """
 
 import copy
 import json
+import os
 import re
 import time
+from collections import deque
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -24,11 +30,14 @@ from course_utils.coursework.checks import MIME
 from course_utils.coursework.comparison import agree, tolerance_from_tags
 
 CELL_TIMEOUT_SECONDS = 300.0
+MAX_OUTPUT_BYTES = 2_000_000
+TIMEOUT, DIED, OUTPUT_LIMIT = "timeout", "died", "output limit"
 REPORTS = pytest.StashKey[dict[str, dict[str, Any]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--check-report", type=Path, help="compare the values of checks only, and write a report here")
+    parser.addoption("--check-stream", type=int, help="compare nothing; write what happens to this file descriptor")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,6 +59,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Any:
         entry = item.config.stash[REPORTS].setdefault(item.name, {})
         entry["passed"] = report.passed
         entry["message"] = _last_line(call.excinfo.value) if call.excinfo else ""
+        ended = getattr(call.excinfo.value, "reason", "") if call.excinfo else ""
+        item.emit(event="end", cell=item.name, ended=ended, **entry)
+        if ended:
+            item.session.shouldstop = ended
     return report
 
 
@@ -61,6 +74,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 class KernelDied(Exception):
     """The kernel's process ended while a cell was running."""
+
+    reason = DIED
+
+
+class CellStopped(Exception):
+    """A cell used more time or wrote more than it may; ``reason`` says which."""
+
+    def __init__(self, reason: str):
+        super().__init__(f"The cell was stopped: {reason}.")
+        self.reason = reason
 
 
 class WatchedKernel(RunningKernel):
@@ -78,13 +101,46 @@ class WatchedKernel(RunningKernel):
                     raise
 
 
+class BoundKernel(WatchedKernel):
+    """A kernel whose cells keep to their time and to an amount of output, even while they go on writing.
+
+    nbval waits for the reply first and reads the output afterwards, with a time limit for each message. Here output is
+    read, and counted, while it comes.
+    """
+
+    def begin_cell(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._unread, self._output_bytes = deque(), 0
+
+    def get_message(self, stream: str, timeout: float | None = None) -> dict[str, Any]:
+        if not hasattr(self, "_deadline"):
+            return super().get_message(stream, timeout)
+        while True:
+            while self.kc.iopub_channel.msg_ready():
+                message = self.kc.get_iopub_msg(timeout=0)
+                self._output_bytes += len(str(message["content"])) + sum(map(len, message["buffers"]))
+                if self._output_bytes > MAX_OUTPUT_BYTES:
+                    raise CellStopped(OUTPUT_LIMIT)
+                self._unread.append(message)
+            if stream == "iopub" and self._unread:
+                return self._unread.popleft()
+            if time.monotonic() > self._deadline:
+                raise CellStopped(TIMEOUT)
+            channel = self.kc.iopub_channel if stream == "iopub" else self.kc.shell_channel
+            if stream == "shell" and channel.msg_ready():
+                return channel.get_msg(timeout=0)
+            if not self.is_alive():
+                raise KernelDied
+            time.sleep(0.01)
+
+
 class NotebookFile(IPyNbFile):
     """A notebook, whose cells go by their ids."""
 
     def setup(self) -> None:
         super().setup()
         # nbval makes the kernel itself, and leaves no other place to say of which class.
-        self.kernel.__class__ = WatchedKernel
+        self.kernel.__class__ = WatchedKernel if self.config.option.check_stream is None else BoundKernel
 
     def collect(self):
         for cell in super().collect():
@@ -100,18 +156,34 @@ class NotebookCell(IPyNbCell):
         if self.parent.timed_out:
             pytest.fail("This cell was not run: an earlier one took too long.", pytrace=False)
 
+    def emit(self, **event: Any) -> None:
+        """Write what happened to the stream, if there is one."""
+        stream = self.config.option.check_stream
+        if stream is not None:
+            content = memoryview((json.dumps(event) + "\n").encode())
+            while content:
+                content = content[os.write(stream, content) :]
+
     def runtest(self) -> None:
+        if self.config.option.check_stream is not None:
+            self.emit(event="start", cell=self.name)
+            self.parent.kernel.begin_cell(self.config.option.nbval_cell_timeout)
         if self.cell.execution_count is None and self.cell.source.strip():
             self.raise_cell_error("This cell stores no output because it never ran: run `course execute` on the file")
         try:
             super().runtest()
         except KernelDied:
+            if self.config.option.check_stream is not None:
+                raise
             self.raise_cell_error("The kernel died")
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, f"{self.path.name}: {self.name}"
 
     def compare_outputs(self, test: list, ref: list, skip_compare: tuple[str, ...] | None = None) -> bool:
+        if self.config.option.check_stream is not None:
+            self.config.stash[REPORTS][self.name] = {"checks": _check_records(test)}
+            return True
         if self.config.option.check_report:
             self.config.stash[REPORTS][self.name] = {"checks": _check_records(test)}
             test, ref = ([_as_output(record) for record in _check_records(outputs)] for outputs in (test, ref))

@@ -15,6 +15,7 @@ from course_utils.errors import CourseError
 
 NOTEBOOKS_DIR = Path(__file__).resolve().parent.parent.parent / "notebooks"
 SETUP_TAG = "setup"
+MARKER = "# The answer to {}; keep this line."
 STUB = 'raise NotImplementedError("your answer goes here")'
 SOLUTION = re.compile(
     r"^(?P<indent>[ \t]*)### BEGIN SOLUTION[ \t]*\n.*?^[ \t]*### END SOLUTION[ \t]*$", re.DOTALL | re.MULTILINE
@@ -108,6 +109,10 @@ def student_copy(notebook: NotebookNode) -> NotebookNode:
             cell.outputs, cell.execution_count = [], None
         if role.get("solution"):
             cell.source = SOLUTION.sub(lambda match: match["indent"] + STUB, cell.source)
+            marker = MARKER.format(role["grade_id"])
+            # Some editors drop ids and metadata; a comment stays.
+            if marker not in cell.source:
+                cell.source = f"{marker}\n{cell.source}"
         if role.get("grade"):
             cell.source = HIDDEN_TESTS.sub("", cell.source)
             cell.metadata.update(editable=False, deletable=False)

@@ -1,0 +1,235 @@
+"""Grade one submission: bytes in, JSON out.
+
+The answers are put in place of the solutions of the source notebook and run in a sandbox, and the values that come out of
+the checks are compared, here, with those that the reference solutions give for the same secret seed. A point needs a
+positive match; everything else is 0 with a reason.
+"""
+
+import ast
+import builtins
+import hashlib
+import math
+import secrets
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from course_utils.coursework import checks
+from course_utils.coursework.comparison import agree
+from course_utils.coursework.feedback import run_with_nbval
+from course_utils.coursework.grading_copy import calls_of_check, grading_copy
+from course_utils.coursework.nbval_plugin import DIED, OUTPUT_LIMIT, TIMEOUT
+from course_utils.coursework.notebooks import (
+    HIDDEN_TESTS,
+    Exercise,
+    NotebookError,
+    exercises,
+    read_notebook,
+    with_answers,
+)
+from course_utils.coursework.sandbox import FINISHED, INFRASTRUCTURE, MEMORY, Limits, Run, run_in_sandbox
+from course_utils.coursework.submissions import UnreadableError, read_answers
+
+MAX_NUMBERS_KEPT = 100
+MISSING, UNREADABLE = "missing", "unreadable"
+# Text that a stranger chose is never shown to a student; the name of one of these is all that an error may say.
+KNOWN_ERRORS = {name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, Exception)}
+
+Json = dict[str, Any]
+
+
+class InfrastructureError(NotebookError):
+    """The machinery failed, not the student: there is no score, and a human has to look at it."""
+
+
+def new_seed() -> str:
+    """Return a secret from which the checks of one batch draw their inputs."""
+    return secrets.token_hex(16)
+
+
+def make_reference(path: Path, seed: str, cache: Path | None = None) -> Json:
+    """Return all that grading one notebook needs: its source, and what its reference solutions give for ``seed``.
+
+    ``cache`` is a folder to fill with what JAX compiles; of the answers themselves nothing is left in it.
+
+    Raises:
+        NotebookError: the reference does not pass its own checks twice with the same values.
+    """
+    source = read_notebook(path)
+    solutions = {exercise.name: exercise.answer.source for exercise in exercises(source)}
+    run = run_in_sandbox(grading_copy(source, solutions), seed, Limits(seconds_per_cell=120), sandbox=None, cache=cache)
+    if cache:
+        _forget_answers(cache, source)
+    with_truth = with_answers(source, solutions)
+    for cell in with_truth.cells:
+        cell.outputs, cell.execution_count = [], 1
+    told = run_with_nbval(with_truth, seed, reference=True)
+    expected = {}
+    for exercise in exercises(source):
+        found = run.cells.get(exercise.check.id, {}).get("checks", [])
+        explained = told.get(exercise.check.id, {}).get("checks", [])
+        flags = _are_visible(exercise)
+        if not (len(found) == len(explained) == len(flags) > 0):
+            raise NotebookError(
+                f"{path.name}: the reference solution of {exercise.name} does not get through its checks "
+                f"({len(found)} of {len(flags)} spoke; {run.ended}): run `course release --check`. {run.told[-300:]}"
+            )
+        expected[exercise.name] = []
+        for record, full, visible in zip(found, explained, flags, strict=True):
+            if record["values"] is None or record["name"] != full["name"] or not agree(full["values"], record["values"]):
+                raise NotebookError(
+                    f"{path.name}: the check {full['name']!r} of {exercise.name} gives other values when the truth is "
+                    "left out: draw what an explanation needs after, or apart from, what a check needs."
+                )
+            expected[exercise.name].append(
+                {"name": record["name"], "values": record["values"], "visible": visible, "expected": full.get("expected")}
+            )
+    for cell in source.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return {"notebook": path.name, "seed": seed, "source": nbformat.writes(source), "expected": expected}
+
+
+def grade(content: bytes | None, reference: Json, limits: Limits, *, sandbox: str | None, cache: Path | None = None) -> Json:
+    """Return the marks for one notebook: for each exercise its points, reason, notes and checks.
+
+    Raises:
+        InfrastructureError: the run failed before a line of the student's was run.
+    """
+    source = nbformat.reads(reference["source"], as_version=4)
+    todo = exercises(source)
+    if content is None:
+        return _without_answers(todo, MISSING, "The notebook was not handed in.")
+    try:
+        answers = read_answers(content, source)
+    except UnreadableError as error:
+        return _without_answers(todo, UNREADABLE, str(error))
+    marks: Json = {"digest": hashlib.sha256(content).hexdigest(), "note": "", "exercises": {}}
+    joint = _run(source, answers.sources, reference, limits, sandbox, cache)
+    for exercise in todo:
+        run = joint
+        if exercise.name not in answers.sources:
+            marks["exercises"][exercise.name] = _mark(exercise, MISSING)
+            continue
+        if run.ended != FINISHED and exercise.check.id not in run.cells:
+            # Whoever ended it, the answers that had no turn get one of their own.
+            run = _run(source, {exercise.name: answers.sources[exercise.name]}, reference, limits, sandbox, cache)
+        mark = _judge(exercise, run, reference["expected"][exercise.name])
+        mark["note"] = answers.notes.get(exercise.name, "")
+        marks["exercises"][exercise.name] = mark
+    return marks
+
+
+def _run(source, answers: dict[str, str], reference: Json, limits: Limits, sandbox: str | None, cache: Path | None) -> Run:
+    run = run_in_sandbox(grading_copy(source, answers), reference["seed"], limits, sandbox=sandbox, cache=cache)
+    first = next(cell.id for cell in source.cells if cell.metadata.get("nbgrader", {}).get("solution"))
+    before = [cell.id for cell in grading_copy(source, answers).cells]
+    before = before[: before.index(first)]
+    if run.ended == INFRASTRUCTURE or not all(run.cells.get(cell, {}).get("passed") for cell in before):
+        raise InfrastructureError(f"The run ended before the first answer ({run.ended}): {run.told[-500:]}")
+    return run
+
+
+def _judge(exercise: Exercise, run: Run, expected: list[Json]) -> Json:
+    """Compare what the checks of one exercise said with what they should have said."""
+    said: dict[str, Json] = {}
+    for record in run.cells.get(exercise.check.id, {}).get("checks", []):
+        if isinstance(record.get("name"), str):
+            said.setdefault(record["name"], record)
+    found = [_compare(said.get(check["name"]), check) for check in expected]
+    passed = sum(check["passed"] for check in found)
+    mark = _mark(exercise, _reason(exercise, run, list(said.values()), passed, len(found)))
+    mark["points"] = round(exercise.points * passed / len(found), 2)
+    mark["checks"] = found
+    mark["told"] = _told(exercise, run, list(said.values()))
+    return mark
+
+
+def _compare(record: Json | None, expected: Json) -> Json:
+    """Return whether one check was passed, and for a visible one what the values say about the mistake."""
+    values = record.get("values") if record else None
+    if not _is_array(values):
+        values = None
+    passed = values is not None and agree(expected["values"], values)
+    hint = ""
+    if values and not passed and expected["visible"] and expected["expected"]:
+        hint = checks.explain(checks.from_json(values), expected["expected"])
+    found = values and {"shape": values["shape"], "flat": values["flat"][:MAX_NUMBERS_KEPT]}
+    return {"name": expected["name"], "visible": expected["visible"], "passed": passed, "hint": hint, "found": found}
+
+
+def _is_array(values: Any) -> bool:
+    """Return whether what a stranger's kernel sent is what ``checks.to_json`` makes of an array."""
+    return (
+        isinstance(values, dict)
+        and isinstance(values.get("shape"), list)
+        and isinstance(values.get("flat"), list)
+        and all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= 10**6 for n in values["shape"])
+        and len(values["shape"]) <= 10
+        and all(isinstance(number, float) or number in ("nan", "inf", "-inf") for number in values["flat"])
+        and math.prod(values["shape"]) == len(values["flat"])
+    )
+
+
+def _reason(exercise: Exercise, run: Run, said: list[Json], passed: int, total: int) -> str:
+    if passed == total:
+        return checks.RIGHT
+    if exercise.check.id not in run.cells and run.ended in (TIMEOUT, DIED, MEMORY, OUTPUT_LIMIT):
+        return run.ended
+    messages = [run.cells.get(cell.id, {}).get("message", "") for cell in (exercise.answer, exercise.check)]
+    messages += [str(record.get("explanation")) for record in said]
+    if any("MemoryError" in message for message in messages):
+        return MEMORY
+    statuses = {record.get("status") for record in said}
+    if passed == 0 and checks.NOT_ATTEMPTED in statuses:
+        return checks.NOT_ATTEMPTED
+    answer = run.cells.get(exercise.answer.id, {})
+    if run.ended != FINISHED and not said:
+        return run.ended
+    if not answer.get("passed") or checks.ERROR in statuses or not said:
+        return checks.ERROR
+    return checks.WRONG
+
+
+def _told(exercise: Exercise, run: Run, said: list[Json]) -> list[str]:
+    """Return, for the instructor alone, what the run said in its own words."""
+    texts = [run.cells.get(cell.id, {}).get("message", "") for cell in (exercise.answer, exercise.check)]
+    texts += [f"{record.get('name')}: {record.get('explanation')}"[:500] for record in said if record.get("explanation")]
+    return [text for text in texts if text][:20]
+
+
+def _mark(exercise: Exercise, reason: str) -> Json:
+    return {"title": exercise.title, "points": 0.0, "of": exercise.points, "reason": reason, "note": "", "checks": [], "told": []}
+
+
+def _without_answers(todo: list[Exercise], reason: str, note: str) -> Json:
+    return {"digest": "", "note": note, "exercises": {exercise.name: _mark(exercise, reason) for exercise in todo}}
+
+
+def _are_visible(exercise: Exercise) -> list[bool]:
+    """Return for each check of an exercise, in order, whether students see it."""
+    hidden = [
+        (source_line(exercise.check.source, match.start()), source_line(exercise.check.source, match.end()))
+        for match in HIDDEN_TESTS.finditer(exercise.check.source)
+    ]
+    lines = [call.lineno for call in calls_of_check(ast.parse(exercise.check.source))]
+    return [not any(first <= line <= last for first, last in hidden) for line in lines]
+
+
+def source_line(source: str, position: int) -> int:
+    """Return the number of the line, from 1, in which ``position`` lies."""
+    return source.count("\n", 0, position) + 1
+
+
+def _forget_answers(cache: Path, source) -> None:
+    """Delete what JAX compiled of functions that cells define: a stranger must not find a solution, compiled or not."""
+    defined = {"_lambda_", "<lambda>"}
+    for cell in source.cells:
+        if cell.cell_type == "code":
+            defined |= {node.name for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.FunctionDef)}
+    for entry in cache.iterdir():
+        name = entry.name.removeprefix("jit_").rsplit("-", 2)[0]
+        if name in defined:
+            entry.unlink()
+

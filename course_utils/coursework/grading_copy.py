@@ -1,0 +1,106 @@
+"""What a grader runs of a notebook: answers between setup and checks, and nothing in it that tells what is right.
+
+A check cell of a source notebook computes the truth beside the student's values, to explain mistakes. In a kernel where
+a stranger's code runs, everything that is computed can be read. So before grading, whatever serves an explanation alone
+is taken out of the cells: the keyword arguments of ``check``, and the statements that nothing else needs.
+"""
+
+import ast
+
+import nbformat
+from nbformat import NotebookNode
+
+from course_utils.coursework.notebooks import NotebookError, with_answers
+
+EXPLANATION = {"truth", "mistakes", "standard_error", "rtol", "atol"}
+CHECKS_MODULE = "course_utils.coursework.checks"
+
+
+def grading_copy(source: NotebookNode, answers: dict[str, str]) -> NotebookNode:
+    """Return the cells of ``source`` that a grader runs, with ``answers`` by exercise, no truth and no outputs."""
+    notebook = with_answers(source, answers)
+    notebook.metadata = nbformat.from_dict({"kernelspec": dict(notebook.metadata.get("kernelspec", {}))})
+    for cell in notebook.cells:
+        # nbval runs, but does not collect from, a cell that was never run.
+        cell.outputs, cell.execution_count = [], 1
+        if cell.metadata.get("nbgrader", {}).get("grade"):
+            cell.source = without_truth(cell.source, cell.id)
+    return notebook
+
+
+def without_truth(source: str, name: str) -> str:
+    """Return a check cell without the explanations of its checks and without what only they need.
+
+    The check itself is imported anew in front, so that an answer that calls something ``check`` does no harm by accident.
+
+    Raises:
+        NotebookError: the cell is not Python, or has no check in it.
+    """
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError as error:
+        raise NotebookError(f"The check cell {name} is not valid Python (line {error.lineno}).") from None
+    for call in calls_of_check(ast.Module(statements, [])):
+        call.value.keywords = [keyword for keyword in call.value.keywords if keyword.arg not in EXPLANATION]
+        # The second argument is the student's value, the third, if there is one, the truth.
+        call.value.args = call.value.args[:2]
+    if not calls_of_check(ast.Module(statements, [])):
+        raise NotebookError(f"The check cell {name} calls no check at its top level.")
+    # A function may use what is defined after it, so its names are needed to the very end of the cell.
+    by_functions: set[str] = set()
+    while True:
+        kept = _needed(statements, by_functions)
+        used = set().union(*(_names(each, ast.Load) for each in kept if _defines_function(each)))
+        if used <= by_functions:
+            break
+        by_functions |= used
+    body = "\n".join(map(ast.unparse, kept))
+    return f"from {CHECKS_MODULE} import check, check_seed\n{body}\n"
+
+
+def _needed(statements: list[ast.stmt], needed: set[str]) -> list[ast.stmt]:
+    """Return the checks, and the statements that they need, given the names that are needed after the last one."""
+    kept, needed = [], set(needed)
+    for statement in reversed(statements):
+        stored, loaded = _names(statement, ast.Store), _names(statement, ast.Load)
+        may_change_things = isinstance(statement, ast.Expr) and bool(loaded & needed)
+        if _is_call_of_check(statement) or may_change_things or stored & needed:
+            if isinstance(statement, ast.Assign | ast.FunctionDef | ast.Import | ast.ImportFrom):
+                needed -= stored
+            needed |= loaded
+            kept.append(statement)
+    return kept[::-1]
+
+
+def _defines_function(statement: ast.stmt) -> bool:
+    is_check = _is_call_of_check(statement)
+    return not is_check and any(isinstance(node, ast.FunctionDef | ast.Lambda) for node in ast.walk(statement))
+
+
+def calls_of_check(module: ast.Module) -> list[ast.stmt]:
+    """Return the statements of a check cell that are checks, in order."""
+    return [statement for statement in module.body if _is_call_of_check(statement)]
+
+
+def _is_call_of_check(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Expr(value=ast.Call(func=ast.Name(id="check"))):
+            return True
+    return False
+
+
+def _names(statement: ast.stmt, context: type[ast.expr_context]) -> set[str]:
+    """Return the names that ``statement`` defines (``Store``) or uses (``Load``), those inside of functions included."""
+    names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
+    if context is ast.Store:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            return {statement.name}
+        for node in ast.walk(statement):
+            if isinstance(node, ast.alias):
+                names.add((node.asname or node.name).partition(".")[0])
+            # To write into a part of something is to change it.
+            if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
+                names |= {inner.id for inner in ast.walk(node.value) if isinstance(inner, ast.Name)}
+    elif isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
+        names.add(statement.target.id)
+    return names

@@ -1,0 +1,552 @@
+"""The grader against strangers: each submission with the marks it must get. "Own" is the exercise that was tampered with.
+
+All submissions of one class are graded once, in two workers, with a source notebook of three small exercises that needs
+no JAX. The source's own solutions are nowhere to be seen from inside.
+"""
+
+import csv
+import io
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+from course_utils.coursework import batch, checks, sandbox
+from course_utils.coursework.batch import Journal, grade_class, results
+from course_utils.coursework.gradebook import write_gradebook
+from course_utils.coursework.grading_copy import without_truth
+from course_utils.coursework.notebooks import NotebookError, read_notebook, student_copy, write_notebook
+from course_utils.coursework.sandbox import Limits, SandboxError, find_sandbox
+
+NOTEBOOK = "01_toy.ipynb"
+SEED = "a seed for tests"
+LIMITS = Limits(seconds_per_cell=6, memory_bytes=800_000_000, folder_bytes=20_000_000)
+RIGHT = {
+    "ex-double": "def double(x):\n    return 2 * x",
+    "ex-square": "def square(x):\n    return x * x",
+    "ex-total": "def total(x):\n    return np.sum(x)",
+}
+OWN = "ex-square"
+POINTS = {"ex-double": 1, "ex-square": 4, "ex-total": 2}
+
+try:
+    SANDBOX = find_sandbox()
+except SandboxError as error:
+    if "CI" in os.environ:
+        raise
+    pytest.skip(str(error), allow_module_level=True)
+
+
+def cell(kind, source, identity, **metadata):
+    made = getattr(nbformat.v4, f"new_{kind}_cell")(source, metadata=metadata)
+    made.id = identity
+    return made
+
+
+def nbgrader(name, points=None):
+    role = {"grade_id": name, "grade": points is not None, "solution": points is None, "locked": points is not None}
+    return role | {"schema_version": 3, "task": False} | ({"points": points} if points is not None else {})
+
+
+def toy_source():
+    cells = [cell("code", "import numpy as np\nfrom course_utils.coursework.checks import check, check_seed", "setup", tags=["setup"])]
+    truths = {"ex-double": "inputs + inputs", "ex-square": "np.power(inputs, 2)", "ex-total": "inputs.mean() * 5"}
+    for name, solution in RIGHT.items():
+        head, body = solution.split("\n")
+        function = head[4:].split("(")[0]
+        cells += [
+            cell("markdown", f"### Exercise · {name}", name),
+            cell("code", f"{head}\n    ### BEGIN SOLUTION\n{body}\n    ### END SOLUTION", f"{name}-answer", nbgrader=nbgrader(f"{name}-answer")),
+            cell(
+                "code",
+                f"inputs = np.random.default_rng(check_seed({name!r})).normal(size=5)\ntruth = {truths[name]}\n"
+                f"check('{function} of five numbers', lambda: {function}(inputs), truth=truth,\n"
+                "      mistakes={'The sign is turned around.': -truth})\n### BEGIN HIDDEN TESTS\nhidden = 3 + inputs[:4]\n"
+                f"check('{function} of four other numbers', lambda: {function}(hidden))\n### END HIDDEN TESTS",
+                f"{name}-check",
+                nbgrader=nbgrader(f"{name}-check", POINTS[name]),
+            ),
+        ]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+
+
+def handed_in(answers=RIGHT):
+    notebook = student_copy(toy_source())
+    for each in notebook.cells:
+        name = each.id.removesuffix("-answer")
+        if each.id.endswith("-answer") and name in answers:
+            each.source = each.source.splitlines()[0] + "\n" + answers[name]
+    return notebook
+
+
+def with_own(source):
+    return as_bytes(handed_in(RIGHT | {OWN: source}))
+
+
+def as_bytes(notebook):
+    return nbformat.writes(notebook).encode()
+
+
+def as_json(change):
+    """Return the right notebook after ``change`` had its way with its JSON."""
+    notebook = json.loads(as_bytes(handed_in()))
+    notebook["cells"] = change(notebook["cells"]) or notebook["cells"]
+    return json.dumps(notebook).encode()
+
+
+def only_own(cells):
+    return [each for each in cells if each.get("id") == f"{OWN}-answer"]
+
+
+def without_ids(cells, metadata=True):
+    for each in cells:
+        each.pop("id")
+        if metadata:
+            each["metadata"] = {}
+
+
+def edited_checks(cells):
+    for each in cells:
+        if each["id"].endswith("-check"):
+            each["source"] = "print('all right')"
+            each["metadata"]["nbgrader"]["points"] = 100
+
+
+def markdown(cells):
+    only_own(cells)[0]["cell_type"] = "markdown"
+
+
+def twice(cells):
+    wrong = json.loads(json.dumps(only_own(cells)[0]))
+    wrong["source"] = "def square(x):\n    return 0 * x"
+    return [wrong, *cells]
+
+
+def helper(cells):
+    only_own(cells)[0]["source"] = "def square(x):\n    return times(x, x)"
+    added = {"cell_type": "code", "id": "mine", "metadata": {}, "outputs": [], "execution_count": None}
+    added["source"] = "def times(a, b):\n    return a * b\nraise ValueError('an experiment')"
+    return [*cells[:3], added, *cells[3:]]
+
+
+def format_3():
+    notebook = json.loads(as_bytes(handed_in()))
+    old = []
+    for each in notebook["cells"]:
+        if each["cell_type"] == "code":
+            old.append({"cell_type": "code", "input": each["source"], "metadata": each["metadata"], "outputs": [], "language": "python"})
+    return json.dumps({"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [{"cells": old}]}).encode()
+
+
+FORGED = """
+from IPython.display import display
+from course_utils.coursework import checks
+def square(x):
+    fake = {"name": NAME, "status": "right", "explanation": "", "values": {"shape": [5], "flat": [1.0, 2.0, 3.0, 4.0, 5.0]}}
+    for name in ("square of five numbers", "square of four other numbers"):
+        display({checks.MIME: fake | {"name": name}}, raw=True)
+        get_ipython().kernel.session.send(get_ipython().kernel.iopub_socket, "display_data",
+            {"data": {checks.MIME: fake | {"name": name}}, "metadata": {}}, parent=get_ipython().kernel.get_parent())
+    return 0 * x
+""".replace("NAME", "'x'")
+
+SPY = """
+import os, sys, socket
+from pathlib import Path
+def square(x):
+    seen = []
+    for place in ("/root", "/home"):
+        for folder, _, files in os.walk(place):
+            if "/lib/python3" not in folder:
+                seen += [f for f in files if f.endswith((".ipynb", ".key", ".jsonl")) or f.startswith("id_")]
+    project = Path(sys.modules["course_utils"].__file__).parent.parent
+    seen += [p.name for p in project.iterdir() if p.name in ("notebooks", "tests", ".git")]
+    seen += [name for name in os.environ if "SECRET" in name or "TOKEN" in name]
+    seen += [pid for pid in os.listdir("/proc") if pid.isdigit() and b"course-" in Path("/proc", pid, "cmdline").read_bytes()]
+    seen += [p.name for p in Path("/tmp").iterdir() if p.name.startswith("course-grade")]
+    seen += [name for name, value in globals().items() if name == "truth"]
+    assert os.getuid() != 0
+    assert not seen, seen
+    return x * x
+"""
+
+FILL = """
+import os
+for folder in ("/tmp", "/dev/shm", os.path.expanduser("~"), "/", "/dev", "/usr", os.getcwd()):
+    try:
+        for number in range(10_000):
+            with open(f"{folder}/{number}", "wb") as file:
+                file.write(bytes(1_000_000))
+    except OSError:
+        pass
+def square(x):
+    raise OSError("full")
+"""
+
+# The bytes handed in (or a function that makes the folder), the points for the own exercise, and the reasons allowed.
+FULL, NOTHING = 4, 0
+CLASS = {
+    # What must get full marks.
+    "right": (as_bytes(handed_in()), FULL, {"right"}),
+    "other-rounding": (with_own("def square(x):\n    return [np.float32(v) ** 2 for v in x]"), FULL, {"right"}),
+    "with-a-warning": (with_own("import warnings\ndef square(x):\n    warnings.warn('old')\n    return x * x"), FULL, {"right"}),
+    "with-prints": (with_own("def square(x):\n    print('x is', x)\n    return x * x\nprint(square(2))"), FULL, {"right"}),
+    "with-helper-cells": (as_json(helper), FULL, {"right"}),
+    "noisy-thread": (
+        with_own(
+            "import threading, time\ndef noise():\n    while True:\n        print('still here')\n        time.sleep(0.02)\n"
+            "threading.Thread(target=noise, daemon=True).start()\ndef square(x):\n    return x * x"
+        ),
+        FULL,
+        {"right"},
+    ),
+    # Notebooks that were taken apart.
+    "checks-deleted": (as_json(lambda cells: [c for c in cells if not c["id"].endswith("-check")]), FULL, {"right"}),
+    "checks-edited": (as_json(edited_checks), FULL, {"right"}),
+    "reordered": (as_json(lambda cells: cells[::-1]), FULL, {"right"}),
+    "answer-missing": (as_json(lambda cells: [c for c in cells if c["id"] != f"{OWN}-answer"]), NOTHING, {"missing"}),
+    "answer-twice": (as_json(twice), FULL, {"right"}),
+    "answer-markdown": (as_json(markdown), NOTHING, {"missing"}),
+    "ids-stripped": (as_json(lambda cells: without_ids(cells, metadata=False)), FULL, {"right"}),
+    "ids-and-metadata-stripped": (as_json(without_ids), FULL, {"right"}),
+    "byte-order-mark": (b"\xef\xbb\xbf" + as_bytes(handed_in()), FULL, {"right"}),
+    "crlf": (as_bytes(handed_in()).replace(b"\n", b"\r\n").replace(b"\\n", b"\\r\\n"), FULL, {"right"}),
+    "format-3": (format_3(), FULL, {"right"}),
+    # What is no notebook.
+    "truncated": (as_bytes(handed_in())[:-200], None, {"unreadable"}),
+    "empty": (b"", None, {"unreadable"}),
+    "html": (b"<!doctype html><title>Sign in</title>", None, {"unreadable"}),
+    "python": (b"def square(x):\n    return x * x\n", None, {"unreadable"}),
+    "deep": (b"[" * 100_000 + b"]" * 100_000, None, {"unreadable"}),
+    "huge-integer": (b'{"cells": [' + b"9" * 100_000 + b"]}", None, {"unreadable"}),
+    "nul": (bytes(5000), None, {"unreadable"}),
+    "lone-surrogate": (with_own("# X\ndef square(x):\n    return x * x").replace(b"# X", b"# \\ud800"), FULL, {"right"}),
+    "not-handed-in": (None, None, {"missing"}),
+    # Answers that do harm, to themselves alone.
+    "stub": (as_bytes(handed_in({k: v for k, v in RIGHT.items() if k != OWN})), NOTHING, {"not attempted"}),
+    "wrong-sign": (with_own("def square(x):\n    return -x * x"), NOTHING, {"wrong"}),
+    "half-right": (with_own("def square(x):\n    return x * x if len(x) == 5 else 0 * x"), 2, {"wrong"}),
+    "syntax-error": (with_own("def square(x:\n"), NOTHING, {"error"}),
+    "infinite-loop": (with_own("while True:\n    pass"), NOTHING, {"timeout"}),
+    "loop-swallows-interrupts": (
+        with_own("import time\nwhile True:\n    try:\n        print('.')\n        time.sleep(0.01)\n    except BaseException:\n        pass"),
+        NOTHING,
+        {"timeout", "output limit"},
+    ),
+    "output-flood": (with_own("while True:\n    print('x' * 10_000)"), NOTHING, {"output limit", "memory"}),
+    "exit": (with_own("import os\nos._exit(0)"), NOTHING, {"died"}),
+    "segfault": (with_own("import ctypes\nctypes.string_at(0)"), NOTHING, {"died"}),
+    "stopped": (with_own("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)"), NOTHING, {"timeout"}),
+    "kill-everything": (with_own("import os\nos.kill(-1, 9)"), NOTHING, {"died"}),
+    "kill-parents": (with_own("import os, signal\nos.kill(os.getppid(), 9)\nos._exit(0)"), NOTHING, {"died"}),
+    "memory-bomb": (with_own("x = []\nwhile True:\n    x.append(np.ones(10**6))"), NOTHING, {"memory"}),
+    "fork-bomb": (with_own("import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"), NOTHING, {"memory", "timeout", "died"}),
+    "disk-fill": (with_own(FILL), NOTHING, {"error", "memory", "died"}),
+    "socket": (with_own("import socket\ndef square(x):\n    socket.create_connection(('1.1.1.1', 53), timeout=2)\n    return x * x"), NOTHING, {"error"}),
+    "dns": (with_own("import socket\ndef square(x):\n    socket.gethostbyname('example.org')\n    return x * x"), NOTHING, {"error"}),
+    "input": (with_own("def square(x):\n    return float(input('?'))"), NOTHING, {"error"}),
+    "late-exit": (
+        with_own("import os, threading\ndef square(x):\n    threading.Timer(0.3, os._exit, [0]).start()\n    return x * x"),
+        None,
+        {"right", "died"},
+    ),
+    # Spies and forgers.
+    "spy": (with_own(SPY), FULL, {"right"}),
+    "transformer": (
+        with_own(
+            "def lie(lines):\n    return ['pass\\n' if l.lstrip().startswith(('assert', 'check')) else l for l in lines]\n"
+            "get_ipython().input_transformers_post.append(lie)\ndef square(x):\n    return 0 * x"
+        ),
+        NOTHING,
+        None,
+    ),
+    "patched-check": (
+        with_own(
+            "from course_utils.coursework import checks\ndef lie(name, compute, truth=None, **rest):\n"
+            "    checks._show(name, np.asarray(truth, float), 'right', '')\nchecks.check = lie\ndef square(x):\n    return 0 * x"
+        ),
+        NOTHING,
+        None,
+    ),
+    "patched-builtins": (
+        with_own(
+            "import builtins\nbuiltins.float = lambda *a: 1.0\nbuiltins.print = lambda *a, **k: None\n"
+            "get_ipython().showtraceback = lambda *a, **k: None\ndef square(x):\n    return 0 * x"
+        ),
+        NOTHING,
+        None,
+    ),
+    "lying-equality": (
+        with_own(
+            "class Lie(float):\n    def __eq__(self, other): return True\n    def __repr__(self): return '4.0'\n"
+            "def square(x):\n    return [Lie(0)] * len(x)"
+        ),
+        NOTHING,
+        {"wrong"},
+    ),
+    "patched-numpy": (
+        with_own("np.allclose = lambda *a, **k: True\nnp.testing.assert_allclose = lambda *a, **k: None\ndef square(x):\n    return 0 * x"),
+        NOTHING,
+        {"wrong"},
+    ),
+    "learned-by-heart": (with_own("def square(x):\n    return np.array(HEART)[:len(x)]"), NOTHING, {"wrong"}),
+    "forged-messages": (with_own(FORGED), NOTHING, None),
+    "nbval-skip": (with_own("# NBVAL_SKIP\ndef square(x):\n    return 0 * x"), NOTHING, None),
+    "nan": (with_own("def square(x):\n    return np.nan * x"), NOTHING, {"wrong"}),
+    "huge": (with_own("def square(x):\n    return 1e308 * 10 * x"), NOTHING, {"wrong"}),
+    "many-numbers": (with_own("def square(x):\n    return np.ones(10**6)"), NOTHING, None),
+    "wrong-shape": (with_own("def square(x):\n    return np.outer(x, x)"), NOTHING, {"wrong"}),
+    "cache-poison": (
+        with_own(
+            "import os\nfrom pathlib import Path\ncache = Path(os.environ['JAX_COMPILATION_CACHE_DIR'])\n"
+            "try:\n    (cache / 'jit_evil-cache').write_bytes(b'x')\n    writable = True\nexcept OSError:\n    writable = False\n"
+            "def square(x):\n    assert not writable\n    return x * x"
+        ),
+        FULL,
+        {"right"},
+    ),
+    "leak": (with_own("def square(x):\n    raise ValueError(f'hidden input {list(x)} <script>alert(1)</script>')"), NOTHING, {"error"}),
+    "<script>alert(1)<": (with_own("def square(x):\n    raise ValueError('\\x1b[31mred')"), NOTHING, {"error"}),
+    "=HYPERLINK(1)": (as_bytes(handed_in()), FULL, {"right"}),
+}
+CLASS = {name: entry for name, entry in CLASS.items() if "/" not in name}
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory):
+    """The source notebook, everybody's submissions, and the grades."""
+    folder = tmp_path_factory.mktemp("class")
+    source_dir, submissions, grades = folder / "notebooks", folder / "submissions", folder / "grades"
+    source_dir.mkdir()
+    write_notebook(toy_source(), source_dir / NOTEBOOK)
+    heart = [float(v) ** 2 for v in public_inputs()]
+    for student, (content, _, _) in CLASS.items():
+        (submissions / student).mkdir(parents=True)
+        if content is not None:
+            (submissions / student / NOTEBOOK).write_bytes(content.replace(b"HEART", json.dumps(heart).encode()))
+    large = submissions / "a-gigabyte"
+    large.mkdir()
+    with open(large / NOTEBOOK, "wb") as file:
+        file.truncate(1 << 30)
+    pipe = submissions / "a-pipe"
+    pipe.mkdir()
+    os.mkfifo(pipe / NOTEBOOK)
+    link = submissions / "a-link"
+    link.mkdir()
+    (link / NOTEBOOK).symlink_to(source_dir / NOTEBOOK)
+    (submissions / "linked-folder").symlink_to(submissions / "right")
+    archive(submissions / "zipped.zip", {f"work/{NOTEBOOK}": as_bytes(handed_in())})
+    archive(submissions / "zip-traversal.zip", {f"../right/{NOTEBOOK}": as_bytes(handed_in())})
+    archive(submissions / "zip-bomb.zip", {NOTEBOOK: bytes(300_000_000)})
+    os.environ["COURSE_TEST_SECRET"] = "not for students"
+    before = {process.pid for process in psutil.process_iter()}
+    grade_class(submissions, grades, seed=SEED, workers=2, limits=LIMITS, source_dir=source_dir, progress=False)
+    del os.environ["COURSE_TEST_SECRET"]
+    write_gradebook(grades)
+    left = [process for process in psutil.process_iter() if process.pid not in before and is_ours(process)]
+    return {"folder": folder, "source_dir": source_dir, "submissions": submissions, "grades": grades, "left": left}
+
+
+def is_ours(process):
+    try:
+        words = " ".join(process.cmdline())
+        return "course_utils.coursework" in words or (os.geteuid() == 0 and process.uids().real == sandbox.NOBODY)
+    except psutil.Error:
+        return False
+
+
+def public_inputs():
+    import numpy as np
+
+    return np.random.default_rng(checks.check_seed(OWN)).normal(size=5)
+
+
+def archive(path, files):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, content in files.items():
+            made.writestr(name, content)
+
+
+def marks(school, student):
+    (found,) = [r for r in results(Journal(school["grades"]).read()) if r["student"] == student]
+    assert "exercises" in found, found.get("infrastructure")
+    return found["exercises"]
+
+
+@pytest.mark.parametrize("student", CLASS)
+def test_everyone_gets_what_they_earned(school, student):
+    _, own, reasons = CLASS[student]
+    found = marks(school, student)
+    assert set(found) == set(POINTS)
+    if reasons in ({"unreadable"}, {"missing"}) and own is None:
+        assert all(mark["points"] == 0 and {mark["reason"]} == reasons for mark in found.values())
+        return
+    if own is not None:
+        assert found[OWN]["points"] == own, found[OWN]
+    if reasons:
+        assert found[OWN]["reason"] in reasons, found[OWN]
+    if own == NOTHING:
+        assert not any(check["passed"] for check in found[OWN]["checks"])
+    others = {name: mark["points"] for name, mark in found.items() if name != OWN}
+    tampered_for_all = {"transformer", "patched-check", "patched-builtins"}
+    if student in tampered_for_all:
+        # Whoever breaks the kernel that all answers share may lose points, but gains none.
+        assert all(found[name]["points"] <= POINTS[name] for name in others)
+    else:
+        assert others == {name: POINTS[name] for name in others}, found
+
+
+@pytest.mark.parametrize(
+    ("student", "reason"),
+    [
+        ("a-gigabyte", "unreadable"), ("a-pipe", "unreadable"), ("a-link", "unreadable"), ("linked-folder", "missing"),
+        ("zip-traversal", "missing"), ("zip-bomb", "missing"), ("zipped", "right"),
+    ],
+)  # fmt: skip
+def test_files_that_are_no_plain_files(school, student, reason):
+    assert {mark["reason"] for mark in marks(school, student).values()} == {reason}
+
+
+def test_how_an_answer_was_found_is_noted(school):
+    assert "metadata" in marks(school, "ids-stripped")[OWN]["note"]
+    assert "comment" in marks(school, "ids-and-metadata-stripped")[OWN]["note"]
+    assert "2 cells" in marks(school, "answer-twice")[OWN]["note"]
+
+
+def test_nothing_is_left_running(school):
+    assert not school["left"]
+
+
+def test_everyone_has_a_row_with_a_reason(school):
+    rows = list(csv.DictReader(io.StringIO((school["grades"] / "grades.csv").read_text())))
+    students = {path.stem if path.suffix == ".zip" else path.name for path in school["submissions"].iterdir()}
+    assert len(rows) == len(students)
+    assert all(row["reasons"] for row in rows)
+
+
+def test_a_formula_in_a_name_is_text(school):
+    for table in school["grades"].glob("*.csv"):
+        for row in csv.reader(io.StringIO(table.read_text())):
+            assert not any(value.startswith(("=", "+", "-", "@")) for value in row)
+
+
+def test_feedback_says_nothing_that_a_stranger_wrote(school):
+    """Neither the hidden inputs, raised as an error's text, nor markup, nor a terminal's escapes."""
+    pages = [path.read_text() for path in (school["grades"] / "feedback").iterdir()]
+    assert len(pages) == len(list(school["submissions"].iterdir()))
+    for page in [*pages, (school["grades"] / "class.html").read_text()]:
+        assert "hidden input" not in page and "<script" not in page and "\x1b" not in page
+    page = (school["grades"] / "feedback" / "leak.html").read_text()
+    assert "ValueError" in page
+
+
+def test_a_visible_check_gives_its_hint_and_a_hidden_one_none(school):
+    by_visible = {check["visible"]: check for check in marks(school, "wrong-sign")[OWN]["checks"]}
+    assert "The sign is turned around." in by_visible[True]["hint"]
+    assert by_visible[False]["hint"] == ""
+
+
+def test_interrupted_and_resumed_gives_the_same_bytes(school, tmp_path):
+    """Cut the journal in the middle of a line, as a SIGKILL may, and go on."""
+    few = tmp_path / "few"
+    for student in ("right", "wrong-sign", "exit", "stub"):
+        shutil.copytree(school["submissions"] / student, few / student)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    options = {"workers": 2, "limits": LIMITS, "source_dir": school["source_dir"], "progress": False}
+    grade_class(few, whole, seed=SEED, **options)
+    write_gradebook(whole)
+    cut.mkdir()
+    content = (whole / batch.JOURNAL).read_bytes()
+    (cut / batch.JOURNAL).write_bytes(content[: content.rindex(b"\n", 0, -1) - 100])
+    with pytest.raises(NotebookError, match="--resume"):
+        grade_class(few, cut, **options)
+    grade_class(few, cut, resume=True, **options)
+    write_gradebook(cut)
+    names = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.name != batch.JOURNAL)
+    assert names == sorted(path.relative_to(cut) for path in cut.rglob("*") if path.is_file() and path.name != batch.JOURNAL)
+    assert all((whole / name).read_bytes() == (cut / name).read_bytes() for name in names)
+
+
+def test_serial_and_parallel_give_the_same_bytes_though_workers_are_killed(school, tmp_path, monkeypatch):
+    few = tmp_path / "few"
+    for student in ("right", "half-right", "stub"):
+        shutil.copytree(school["submissions"] / student, few / student)
+    options = {"seed": SEED, "limits": LIMITS, "source_dir": school["source_dir"], "progress": False}
+    grade_class(few, tmp_path / "serial", workers=-1, **options)
+    asked, ask = [], batch._Pool.ask
+
+    def kill_first(pool, job):
+        asked.append(job)
+        if len(asked) in (1, 3):
+            pool._local.worker.kill()
+        return ask(pool, job)
+
+    monkeypatch.setattr(batch._Pool, "ask", kill_first)
+    grade_class(few, tmp_path / "parallel", workers=2, **options)
+    for folder in ("serial", "parallel"):
+        write_gradebook(tmp_path / folder)
+    for name in ("grades.csv", "exercises.csv", "class.html"):
+        assert (tmp_path / "serial" / name).read_bytes() == (tmp_path / "parallel" / name).read_bytes()
+
+
+def test_a_failing_machine_is_never_a_score(school, tmp_path, monkeypatch):
+    few = tmp_path / "few"
+    shutil.copytree(school["submissions"] / "right", few / "right")
+    monkeypatch.setattr(batch._Pool, "ask", lambda pool, job: {"infrastructure": "no kernel"})
+    out = tmp_path / "grades"
+    grade_class(few, out, seed=SEED, workers=1, limits=LIMITS, source_dir=school["source_dir"], progress=False)
+    write_gradebook(out)
+    (row,) = csv.DictReader(io.StringIO((out / "grades.csv").read_text()))
+    assert row["points"] == "" and "human" in row["reasons"]
+
+
+def test_without_a_sandbox_nothing_is_graded(school, tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    with pytest.raises(SandboxError, match="bubblewrap"):
+        grade_class(school["submissions"], tmp_path, source_dir=school["source_dir"])
+
+
+def test_unsafe_is_stamped_on_every_result(school, tmp_path):
+    few = tmp_path / "few"
+    shutil.copytree(school["submissions"] / "right", few / "right")
+    out = tmp_path / "grades"
+    grade_class(few, out, unsafe=True, workers=1, limits=LIMITS, source_dir=school["source_dir"], progress=False)
+    write_gradebook(out)
+    (row,) = csv.DictReader(io.StringIO((out / "grades.csv").read_text()))
+    assert row["stamp"] == "unsafe" and row["points"] == "7"
+    assert "without a sandbox" in (out / "feedback" / "right.html").read_text()
+
+
+def test_no_truth_is_computed_where_strangers_run():
+    source = next(c.source for c in toy_source().cells if c.id == f"{OWN}-check")
+    left = without_truth(source, "x")
+    assert "truth" not in left and "np.power" not in left and "sign" not in left
+    assert "hidden = 3 + inputs[:4]" in left and left.count("check(") == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "kept", "gone"),
+    [
+        ("a = draw()\na[0] = 1\nb = 2 * a\ncheck('x', lambda: f(a), truth=b)", "a[0] = 1", "b = 2"),
+        ("a = 1\na += 1\nb = a\nb += 1\ncheck('x', lambda: f(a), b)", "a += 1", "b += 1"),
+        ("rng.shuffle(a)\ncheck('x', lambda: f(a))", "rng.shuffle(a)", "truth"),
+        ("def g(x):\n    return h(x)\ndef h(x):\n    return x\nt = h(1)\ncheck('x', lambda: g(f), truth=t)", "def h", "t = h"),
+        ("import math\nfor i in range(3):\n    a = i\ncheck('x', lambda: f(a), mistakes={'m': math.pi})", "for i", "math"),
+    ],
+    ids=["item", "augmented", "method", "helper", "loop"],
+)
+def test_only_what_the_checks_need_is_left(source, kept, gone):
+    left = without_truth(source, "x")
+    assert kept in left and gone not in left
+
+
+def test_the_student_copy_of_the_source_is_marked(school):
+    copy = student_copy(read_notebook(school["source_dir"] / NOTEBOOK))
+    answers = [c.source for c in copy.cells if c.id.endswith("-answer")]
+    assert all(source.startswith("# The answer to ex-") for source in answers)
