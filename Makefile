@@ -24,7 +24,7 @@ lab: setup
 	@$(VENV_PYTHON) -m course_utils.cli lab
 
 test: setup
-	@$(VENV_PYTHON) -m pytest --durations=10
+	@$(VENV_PYTHON) -m pytest --durations=10 -n auto --maxprocesses=4 --dist loadfile
 
 bench: setup
 	@$(VENV_PYTHON) -m tests.benchmarks

@@ -25,7 +25,7 @@ LOCK = (ROOT / "requirements.lock").read_text()
 LOCKED = re.findall(r"^([a-z0-9._-]+)==(\S+)(?: ; .*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)((?:    #.*\n)*)", LOCK, re.M)
 TOP_LEVEL = {
     "notebooks", "course_utils", "data", "tests", "environment.yml", "README.md",
-    ".ci", ".github", ".gitignore", "LICENSE", "Makefile", "postBuild", "pyproject.toml", "requirements.lock",
+    ".ci", ".gitattributes", ".github", ".gitignore", "LICENSE", "Makefile", "postBuild", "pyproject.toml", "requirements.lock",
 }  # fmt: skip
 
 
