@@ -77,7 +77,12 @@ def make_reference(path: Path, seed: str, cache: Path | None = None) -> Json:
             )
         expected[exercise.name] = []
         for record, full, visible in zip(found, explained, flags, strict=True):
-            if record["values"] is None or record["name"] != full["name"] or not agree(full["values"], record["values"]):
+            if record["values"] is None:
+                raise NotebookError(
+                    f"{path.name}: the reference solution of {exercise.name} does not get through the check "
+                    f"{record['name']!r}: {record['explanation']}"
+                )
+            if record["name"] != full["name"] or not agree(full["values"], record["values"]):
                 raise NotebookError(
                     f"{path.name}: the check {full['name']!r} of {exercise.name} gives other values when the truth is "
                     "left out: draw what an explanation needs after, or apart from, what a check needs."

@@ -209,6 +209,24 @@ def backward(output):
     push(output, 8)
 
 
+# %% ex-backward: a node listed once for each path, so that it passes its adjoint on each time
+def backward(output):
+    order = []
+
+    def visit(node):
+        for parent, _ in node.parents:
+            visit(parent)
+        order.append(node)
+
+    visit(output)
+    for node in order:
+        node.grad = 0.0
+    output.grad = 1.0
+    for node in reversed(order):
+        for parent, derivative in node.parents:
+            parent.grad += node.grad * derivative
+
+
 # %% ex-backward: walking from the inputs to the output
 def backward(output):
     order, seen = [], set()

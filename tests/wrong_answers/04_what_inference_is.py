@@ -34,6 +34,13 @@ def grid_inference(log_joint_values, f_values, cell_area):
     return log_evidence, jnp.sum(jax.nn.softmax(log_joint_values) * f_values)
 
 
+# %% ex-grid: the area of a cell in the expectation
+def grid_inference(log_joint_values, f_values, cell_area):
+    log_evidence = jax.nn.logsumexp(log_joint_values, axis=None) + jnp.log(cell_area)
+    return log_evidence, jnp.sum(jax.nn.softmax(log_joint_values, axis=None) * f_values) * cell_area
+
+
+
 # %% ex-predictive: one binomial of the average risk
 def predictive(log_weights, risks, num_new):
     average = np.average(risks, weights=np.exp(log_weights - log_weights.max()))
@@ -68,6 +75,13 @@ def predictive(log_weights, risks, num_new):
     distributions = scipy.stats.binom.pmf(np.arange(num_new + 1), num_new, risks[:, None])
     weights = np.exp(log_weights)
     return weights @ distributions / weights.sum()
+
+
+# %% ex-predictive: the largest log-weight is subtracted, but nothing is normalised
+def predictive(log_weights, risks, num_new):
+    distributions = scipy.stats.binom.pmf(np.arange(num_new + 1), num_new, risks[:, None])
+    return np.exp(log_weights - log_weights.max()) @ distributions
+
 
 
 # %% ex-metropolis: the ratio upside down
@@ -176,6 +190,12 @@ def autocorrelation_time(chain, max_lag):
     return 1 + 2 * sum(np.sum(c[:-t] * c[t:]) for t in range(1, max_lag + 1)) / len(c)
 
 
+# %% ex-autocorrelation-time: the correlation coefficients of the two pieces
+def autocorrelation_time(chain, max_lag):
+    return 1 + 2 * sum(np.corrcoef(chain[:-t], chain[t:])[0, 1] for t in range(1, max_lag + 1))
+
+
+
 # %% ex-ess-fraction: rho instead of its inverse
 def ess_fraction(shift, scale):
     curvature = 2 * scale**2 - 1
@@ -213,3 +233,11 @@ def ess_fraction(shift, scale):
 def ess_fraction(shift, scale):
     curvature = np.abs(2 * scale**2 - 1)
     return np.prod(np.sqrt(curvature) / scale**2 * np.exp(-(shift**2) / curvature))
+
+
+# %% ex-ess-fraction: two proposals that are too narrow make up for each other
+def ess_fraction(shift, scale):
+    curvature = 2 * scale**2 - 1
+    if np.prod(curvature) <= 0:
+        return 0.0
+    return np.sqrt(np.prod(curvature)) / np.prod(scale**2) * np.exp(-np.sum(shift**2 / curvature))

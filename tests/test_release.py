@@ -1,0 +1,196 @@
+"""The student repository: complete, the same twice, without a trace of a solution, and readable for nbgrader itself."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from course_utils.coursework import release as release_module
+from course_utils.coursework.notebooks import (
+    MARKER,
+    NotebookError,
+    exercises,
+    read_notebook,
+    source_notebooks,
+    student_copy,
+    write_notebook,
+)
+from course_utils.coursework.release import prove, release
+from tests.test_grading import NOTEBOOK, OWN, cell, nbgrader, toy_source
+
+ROOT = Path(__file__).resolve().parent.parent
+NBGRADER_LOCK = Path(__file__).parent / "nbgrader.lock"
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    out = tmp_path_factory.mktemp("release") / "students"
+    release(out)
+    return out
+
+
+def test_a_release_is_complete_and_the_same_twice(released, tmp_path):
+    again = tmp_path / "again"
+    files = release(again)
+    names = {path.relative_to(again).as_posix() for path in files}
+    assert {"README.md", "Makefile", "requirements.lock", "data/mnist.npz", "course_utils/bounds.py", "notebooks/00_start_here.ipynb"} <= names
+    assert not any(name.startswith(("tests/", "work/", ".venv/")) or "__pycache__" in name for name in names)
+    assert names == {path.relative_to(released).as_posix() for path in released.rglob("*") if path.is_file()}
+    for name in names:
+        assert (released / name).read_bytes() == (again / name).read_bytes(), name
+        assert (released / name).stat().st_mode == (again / name).stat().st_mode, name
+
+
+def test_a_release_holds_no_solution(released):
+    for path in source_notebooks():
+        text = (released / "notebooks" / path.name).read_text(encoding="utf-8")
+        assert "SOLUTION" not in text and "HIDDEN TESTS" not in text
+        for exercise in exercises(read_notebook(path)):
+            assert exercise.answer.source not in text
+
+
+def test_a_released_notebook_is_its_own_student_copy(released):
+    for path in (released / "notebooks").iterdir():
+        notebook = read_notebook(path)
+        assert student_copy(notebook) == notebook
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(NotebookError, match="not empty"):
+        release(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(release_module, "write_notebook", full)
+    with pytest.raises(NotebookError, match="no space left"):
+        release(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def proof(tmp_path, change):
+    source = toy_source()
+    change({each.id: each for each in source.cells}, source)
+    write_notebook(source, tmp_path / NOTEBOOK)
+    return prove(tmp_path / NOTEBOOK)
+
+
+def replaced(identity, old, new):
+    def change(by_id, source):
+        assert old in by_id[identity].source
+        by_id[identity].source = by_id[identity].source.replace(old, new)
+
+    return change
+
+
+def add_leak(by_id, source):
+    source.cells.append(cell("markdown", "The answer: return x * x  # and nothing else", "leak"))
+    by_id[f"{OWN}-answer"].source = by_id[f"{OWN}-answer"].source.replace("return x * x", "return x * x  # and nothing else")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda by_id, source: None, None),
+        (replaced(f"{OWN}-check", f"check_seed('{OWN}')", "1"), "same values with another seed"),
+        (replaced(f"{OWN}-check", "lambda: square(hidden)", "lambda: (square(hidden) > 0).astype(float)"), "only a verdict"),
+        (replaced(f"{OWN}-answer", "return x * x", "return x * np.random.normal()"), "other values"),
+        (replaced(f"{OWN}-check", "### BEGIN HIDDEN TESTS", ""), "no hidden check"),
+        (replaced(f"{OWN}-check", "square of four other numbers", "square of five numbers"), "same name"),
+        (replaced(f"{OWN}-check", "lambda: square(inputs)", "lambda: inputs"), "although nothing was answered"),
+        (replaced(f"{OWN}-answer", "return x * x", "raise ValueError(x)"), "does not get through"),
+        (replaced(f"{OWN}-answer", "return x * x", "return x * np.nan"), "nan"),
+        (add_leak, "is in the student's copy"),
+    ],
+    ids=["sound", "seed", "verdict", "random", "visible", "names", "stub", "error", "nan", "leak"],
+)
+def test_release_proves_that_exercises_can_be_graded(tmp_path, change, sentence):
+    found = proof(tmp_path, change)
+    if sentence is None:
+        assert found == []
+    else:
+        assert any(sentence in problem for problem in found), found
+
+
+@pytest.fixture(scope="module")
+def run_nbgrader(tmp_path_factory):
+    """Run nbgrader itself, from a folder of its own beside our packages."""
+    target, course = tmp_path_factory.mktemp("nbgrader"), tmp_path_factory.mktemp("course")
+    installed = subprocess.run(
+        [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", sys.executable,
+         "--target", target, "-r", NBGRADER_LOCK], capture_output=True, text=True,
+    )  # fmt: skip
+    if installed.returncode:
+        if "CI" in os.environ:
+            raise RuntimeError(installed.stderr)
+        pytest.skip(f"nbgrader cannot be installed ({installed.stderr.strip().splitlines()[-1]})")
+    (course / "nbgrader_config.py").write_text('c = get_config()\nc.CourseDirectory.course_id = "course"\n')
+    (course / "source" / "vi").mkdir(parents=True)
+    environment = os.environ | {"PYTHONPATH": str(target), "PATH": f"{target / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "nbgrader", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=course, env=environment), course
+
+    return run
+
+
+def test_nbgrader_makes_our_student_copies(run_nbgrader):
+    course = run_nbgrader("--version")[1]
+    for path in source_notebooks():
+        write_notebook(read_notebook(path), course / "source" / "vi" / path.name)
+    finished, course = run_nbgrader("generate_assignment", "vi", "--create", "--force")
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    for path in source_notebooks():
+        theirs = {c.id: c for c in read_notebook(course / "release" / "vi" / path.name).cells}
+        for exercise in exercises(student_copy(read_notebook(path))):
+            marker = MARKER.format(exercise.answer.metadata.nbgrader.grade_id)
+            our_code = exercise.answer.source.removeprefix(marker).partition("raise NotImplementedError")[0].strip()
+            assert theirs[exercise.answer.id].source.startswith(our_code)
+            assert theirs[exercise.check.id].source.strip() == exercise.check.source.strip()
+
+
+def test_nbgrader_validates_our_solutions(run_nbgrader):
+    course = run_nbgrader("--version")[1]
+    write_notebook(read_notebook(ROOT / "notebooks" / "00_start_here.ipynb"), course / "source" / "vi" / "00_start_here.ipynb")
+    finished, _ = run_nbgrader("validate", "source/vi/00_start_here.ipynb")
+    assert "passes all the tests" in finished.stdout + finished.stderr
+
+
+def test_instructors_go_from_submissions_to_grades_by_command_line(tmp_path, released):
+    """A right, a wrong and an empty submission of the first notebook, then an explanation; no traceback for a mistake."""
+    stub = read_notebook(released / "notebooks" / "00_start_here.ipynb")
+    for student, body in {"right": "return nats / np.log(2)", "wrong": "return nats * np.log(2)", "empty": None}.items():
+        folder = tmp_path / "submissions" / student
+        folder.mkdir(parents=True)
+        for each in stub.cells if body else []:
+            if each.id.endswith("-answer"):
+                each.source = f"def nats_to_bits(nats):\n    {body}"
+        if body:
+            write_notebook(stub, folder / "00_start_here.ipynb")
+
+    def course(*arguments):
+        command = [sys.executable, "-m", "course_utils.cli", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+
+    graded = course("grade", "submissions", "--out", "grades")
+    assert graded.returncode == 0, graded.stderr
+    assert "3 of 3 notebooks are graded" in graded.stdout
+    rows = (tmp_path / "grades" / "grades.csv").read_text().splitlines()
+    assert [row.split(",")[:4] for row in rows[1:]] == [
+        ["empty", "00_start_here.ipynb", "0", "1"], ["right", "00_start_here.ipynb", "1", "1"], ["wrong", "00_start_here.ipynb", "0", "1"],
+    ]  # fmt: skip
+    assert json.loads((tmp_path / "grades" / "gradescope" / "right.json").read_text())["tests"][0]["score"] == 1
+    explained = course("grade", "submissions", "--out", "grades", "--explain", "wrong", "ex-nats-to-bits")
+    assert "return nats * np.log(2)" in explained.stdout and "expected" in explained.stdout
+    again = course("grade", "submissions", "--out", "grades")
+    assert again.returncode != 0 and "--resume" in again.stderr and "Traceback" not in again.stderr
+    nowhere = course("grade", "nowhere", "--out", "other")
+    assert nowhere.returncode != 0 and "nowhere is not a folder" in nowhere.stderr and "Traceback" not in nowhere.stderr
