@@ -56,6 +56,21 @@ class DiagonalNormal(NamedTuple):
         return 0.5 * (variance_ratio + distance - 1.0 - jnp.log(variance_ratio)).sum(-1)
 
 
+class MeanField(NamedTuple):
+    """The parameters of a diagonal normal in a form that can be climbed: any real number is a ``log_scale``.
+
+    A pytree, so that it can be the ``model`` of ``training.fit``.
+    """
+
+    mean: Float[Array, "*batch dim"]
+    log_scale: Float[Array, "*batch dim"]
+
+    @property
+    def q(self) -> DiagonalNormal:
+        """Return the distribution with these parameters."""
+        return DiagonalNormal(self.mean, jnp.exp(self.log_scale))
+
+
 def standard_normal(dim: int) -> DiagonalNormal:
     """Return the standard normal in ``dim`` dimensions: the prior of every latent variable in this course."""
     return DiagonalNormal(jnp.zeros(dim), jnp.ones(dim))

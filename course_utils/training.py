@@ -268,7 +268,8 @@ def _split(model: Any) -> tuple[nnx.GraphDef | None, PyTree, PyTree]:
     """Return what is static in ``model`` (``None`` for a bare pytree), what is trained, and what stays as it is."""
     if isinstance(model, nnx.Module):
         return nnx.split(model, nnx.Param, ...)
-    return None, jax.tree.map(jnp.asarray, model), ()
+    # A weak type, as ``jnp.full(3, 0.0)`` has, would be lost in the first step, and the loop compiled once more.
+    return None, jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), model), ()
 
 
 def _merge(graphdef: nnx.GraphDef | None, params: PyTree, fixed: PyTree) -> Any:

@@ -313,6 +313,13 @@ def test_dimensions_are_summed_even_where_mean_and_scale_broadcast():
     assert three.sample(keys(num_runs=1)[0], 2).shape == (2, 3)
 
 
+def test_mean_field_is_the_normal_with_the_exponential_of_its_log_scale():
+    parameters = bounds.MeanField(jnp.array(MEAN), jnp.log(jnp.array(SCALE)))
+    assert_allclose(parameters.q.mean, MEAN)
+    assert_allclose(parameters.q.scale, SCALE, rtol=1e-6)
+    assert jax.tree.leaves(parameters)[1] is parameters.log_scale
+
+
 def test_standard_normal_is_the_prior():
     prior = standard_normal(3)
     assert prior.mean.dtype == prior.scale.dtype == jnp.float32

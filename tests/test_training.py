@@ -282,6 +282,12 @@ def test_a_run_compiles_once_and_the_next_one_nothing():
         assert training._run_until._cache_size() == before + 1
 
 
+def test_weakly_typed_numbers_compile_no_more_than_others():
+    before = training._run_until._cache_size()
+    fit(lambda params, batch, key: -jnp.sum(params**2), jnp.full(3, -1.0), SGD, key=KEY, num_steps=5, progress=False)
+    assert training._run_until._cache_size() == before + 1
+
+
 def test_fit_works_outside_the_main_thread(undisturbed):
     results = []
     thread = threading.Thread(target=lambda: results.append(run()))

@@ -27,6 +27,13 @@ def after_test(prevalence, sensitivity, specificity):
     return prevalence * sensitivity / positive, (1 - prevalence) * specificity / (1 - positive)
 
 
+# %% ex-base-rate: after a negative result one minus the answer for a positive one
+def after_test(prevalence, sensitivity, specificity):
+    ill = prevalence * sensitivity
+    after_positive = ill / (ill + (1 - prevalence) * (1 - specificity))
+    return after_positive, 1 - after_positive
+
+
 # %% ex-decision: the columns of the losses swapped
 def best_action(probability, loss):
     expected = loss @ np.stack([probability, 1 - probability])
@@ -117,6 +124,13 @@ def log_evidence(features, y, prior_scale, noise_scale):
     covariance = prior_scale**2 * features @ features.T + noise_scale**2 * np.eye(len(y))
     density = np.exp(-0.5 * y @ np.linalg.solve(covariance, y)) / np.sqrt(np.linalg.det(2 * np.pi * covariance))
     return np.log(density)
+
+
+# %% ex-evidence: the log of the determinant, which underflows for many data
+def log_evidence(features, y, prior_scale, noise_scale):
+    covariance = prior_scale**2 * features @ features.T + noise_scale**2 * np.eye(len(y))
+    quadratic = y @ np.linalg.solve(covariance, y)
+    return -0.5 * (quadratic + np.log(np.linalg.det(covariance)) + len(y) * np.log(2 * np.pi))
 
 
 # %% ex-evidence: the fit at the peak of the posterior, without the Occam factor

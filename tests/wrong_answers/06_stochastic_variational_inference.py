@@ -90,6 +90,13 @@ def match_moments(z, log_weights):
     return weights @ z, jnp.sqrt(weights @ (z - z.mean(0)) ** 2)
 
 
+# %% ex-moments: the log of the scale
+def match_moments(z, log_weights):
+    weights = jax.nn.softmax(log_weights)
+    mean = weights @ z
+    return mean, 0.5 * jnp.log(weights @ (z - mean) ** 2)
+
+
 # %% ex-mixture-elbo: log q of the sample's own component
 def mixture_elbo(weights, mean, scale, noise, log_joint):
     z = mean + scale * noise
@@ -138,6 +145,20 @@ def mixture_elbo(weights, mean, scale, noise, log_joint):
     z = mean + scale * noise
     log_parts = norm.logpdf(z[:, :, None], mean, scale).sum(-1)
     return (weights * (log_joint(z) - jax.nn.logsumexp(jnp.log(weights) + log_parts, axis=-1))).mean()
+
+
+# %% ex-mixture-elbo: the scale of the sample's component for all components
+def mixture_elbo(weights, mean, scale, noise, log_joint):
+    z = mean + scale * noise
+    log_parts = norm.logpdf(z[:, :, None], mean, scale[:, None]).sum(-1)
+    return (weights * (log_joint(z) - jax.nn.logsumexp(jnp.log(weights) + log_parts, axis=-1)).mean(0)).sum()
+
+
+# %% ex-mixture-elbo: the largest term of log q alone
+def mixture_elbo(weights, mean, scale, noise, log_joint):
+    z = mean + scale * noise
+    log_parts = norm.logpdf(z[:, :, None], mean, scale).sum(-1)
+    return (weights * (log_joint(z) - (jnp.log(weights) + log_parts).max(-1)).mean(0)).sum()
 
 
 # %% ex-score: the gradient by the scale, not by its log
