@@ -108,9 +108,9 @@ def score_function_elbo(
     """Return an estimate of the ELBO in nats whose gradient in ``q`` is the score-function one.
 
     The gradient is the mean of ``(log w_k - b_k) * grad log q(z_k)``, with ``z_k`` held fixed (Williams, *Simple
-    statistical gradient-following algorithms*; Ranganath et al., *Black box variational inference*, equation 3). The
+    statistical gradient-following algorithms*; Ranganath et al., *Black box variational inference*). The
     baseline ``b_k`` is the mean of the other samples' ``log w``, which does not depend on ``z_k``, so that the gradient
-    stays unbiased (Mnih & Rezende, *Variational inference for Monte Carlo objectives*, section 2.3.1); without it
+    stays unbiased (Mnih & Rezende, *Variational inference for Monte Carlo objectives*); without it
     ``b_k`` is zero. Parameters of ``log_joint`` itself get their ordinary gradient.
 
     Raises:
@@ -138,7 +138,7 @@ def sticking_the_landing_elbo(
     """Return an estimate of the ELBO in nats whose gradient in ``q`` goes along the path of the samples only.
 
     The parameters inside ``log q(z)`` are held fixed. What is left out, the score, is zero on average; what is left
-    is zero for every sample once ``q`` is the posterior (Roeder et al., *Sticking the landing*, equation 8).
+    is zero for every sample once ``q`` is the posterior (Roeder et al., *Sticking the landing*).
     """
     z = q.sample(key, num_samples)
     held_fixed = jax.tree.map(jax.lax.stop_gradient, q)

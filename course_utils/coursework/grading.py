@@ -7,6 +7,7 @@ positive match; everything else is 0 with a reason.
 
 import ast
 import builtins
+import copy
 import hashlib
 import math
 import secrets
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbformat import NotebookNode
 
 from course_utils.coursework import checks
 from course_utils.coursework.comparison import agree
 from course_utils.coursework.feedback import run_with_nbval
-from course_utils.coursework.grading_copy import calls_of_check, grading_copy
+from course_utils.coursework.grading_copy import grading_copy
 from course_utils.coursework.nbval_plugin import DIED, OUTPUT_LIMIT, TIMEOUT
 from course_utils.coursework.notebooks import (
     HIDDEN_TESTS,
@@ -32,6 +34,7 @@ from course_utils.coursework.sandbox import FINISHED, INFRASTRUCTURE, MEMORY, Li
 from course_utils.coursework.submissions import UnreadableError, read_answers
 
 MAX_NUMBERS_KEPT = 100
+HIDDEN = "-hidden"
 MISSING, UNREADABLE = "missing", "unreadable"
 # Text that a stranger chose is never shown to a student; the name of one of these is all that an error may say.
 KNOWN_ERRORS = {name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, Exception)}
@@ -61,22 +64,19 @@ def make_reference(path: Path, seed: str, cache: Path | None = None) -> Json:
     run = run_in_sandbox(grading_copy(source, solutions), seed, Limits(seconds_per_cell=120), sandbox=None, cache=cache)
     if cache:
         _forget_answers(cache, source)
-    with_truth = with_answers(source, solutions)
-    for cell in with_truth.cells:
-        cell.outputs, cell.execution_count = [], 1
-    told = run_with_nbval(with_truth, seed, reference=True)
+    told = run_with_nbval(_with_truth(source, solutions), seed, reference=True)
     expected = {}
     for exercise in exercises(source):
         found = run.cells.get(exercise.check.id, {}).get("checks", [])
-        explained = told.get(exercise.check.id, {}).get("checks", [])
-        flags = _are_visible(exercise)
-        if not (len(found) == len(explained) == len(flags) > 0):
+        visible, hidden = (told.get(cell, {}).get("checks", []) for cell in (exercise.check.id, f"{exercise.check.id}{HIDDEN}"))
+        explained = visible + hidden
+        if not len(found) == len(explained) > 0:
             raise NotebookError(
                 f"{path.name}: the reference solution of {exercise.name} does not get through its checks "
-                f"({len(found)} of {len(flags)} spoke; {run.ended}): run `course release --check`. {run.told[-300:]}"
+                f"({len(found)} of {len(explained)} spoke; {run.ended}): run `course release --check`. {run.told[-300:]}"
             )
         expected[exercise.name] = []
-        for record, full, visible in zip(found, explained, flags, strict=True):
+        for number, (record, full) in enumerate(zip(found, explained, strict=True)):
             if record["values"] is None:
                 raise NotebookError(
                     f"{path.name}: the reference solution of {exercise.name} does not get through the check "
@@ -88,7 +88,7 @@ def make_reference(path: Path, seed: str, cache: Path | None = None) -> Json:
                     "left out: draw what an explanation needs after, or apart from, what a check needs."
                 )
             expected[exercise.name].append(
-                {"name": record["name"], "values": record["values"], "visible": visible, "expected": full.get("expected")}
+                {"name": record["name"], "values": record["values"], "visible": number < len(visible), "expected": full.get("expected")}
             )
     for cell in source.cells:
         if cell.cell_type == "code":
@@ -212,19 +212,21 @@ def _without_answers(todo: list[Exercise], reason: str, note: str) -> Json:
     return {"digest": "", "note": note, "exercises": {exercise.name: _mark(exercise, reason) for exercise in todo}}
 
 
-def _are_visible(exercise: Exercise) -> list[bool]:
-    """Return for each check of an exercise, in order, whether students see it."""
-    hidden = [
-        (source_line(exercise.check.source, match.start()), source_line(exercise.check.source, match.end()))
-        for match in HIDDEN_TESTS.finditer(exercise.check.source)
-    ]
-    lines = [call.lineno for call in calls_of_check(ast.parse(exercise.check.source))]
-    return [not any(first <= line <= last for first, last in hidden) for line in lines]
-
-
-def source_line(source: str, position: int) -> int:
-    """Return the number of the line, from 1, in which ``position`` lies."""
-    return source.count("\n", 0, position) + 1
+def _with_truth(source: NotebookNode, solutions: dict[str, str]) -> NotebookNode:
+    """Return the reference with its explanations, and the hidden part of each check in a cell of its own."""
+    notebook = with_answers(source, solutions)
+    cells = []
+    for cell in notebook.cells:
+        cell.outputs, cell.execution_count = [], 1
+        cells.append(cell)
+        if cell.metadata.get("nbgrader", {}).get("grade"):
+            hidden = copy.deepcopy(cell)
+            hidden.id = f"{cell.id}{HIDDEN}"
+            hidden.source = "\n".join(match.group() for match in HIDDEN_TESTS.finditer(cell.source))
+            cell.source = HIDDEN_TESTS.sub("", cell.source)
+            cells.append(hidden)
+    notebook.cells = cells
+    return notebook
 
 
 def _forget_answers(cache: Path, source) -> None:

@@ -40,12 +40,13 @@ def without_truth(source: str, name: str) -> str:
         statements = ast.parse(source).body
     except SyntaxError as error:
         raise NotebookError(f"The check cell {name} is not valid Python (line {error.lineno}).") from None
-    for call in calls_of_check(ast.Module(statements, [])):
-        call.value.keywords = [keyword for keyword in call.value.keywords if keyword.arg not in EXPLANATION]
+    calls = [call for statement in statements for call in _calls_of_check(statement)]
+    for call in calls:
+        call.keywords = [keyword for keyword in call.keywords if keyword.arg not in EXPLANATION]
         # The second argument is the student's value, the third, if there is one, the truth.
-        call.value.args = call.value.args[:2]
-    if not calls_of_check(ast.Module(statements, [])):
-        raise NotebookError(f"The check cell {name} calls no check at its top level.")
+        call.args = call.args[:2]
+    if not calls:
+        raise NotebookError(f"The check cell {name} calls no check.")
     # A function may use what is defined after it, so its names are needed to the very end of the cell.
     by_functions: set[str] = set()
     while True:
@@ -64,7 +65,7 @@ def _needed(statements: list[ast.stmt], needed: set[str]) -> list[ast.stmt]:
     for statement in reversed(statements):
         stored, loaded = _names(statement, ast.Store), _names(statement, ast.Load)
         may_change_things = isinstance(statement, ast.Expr) and bool(loaded & needed)
-        if _is_call_of_check(statement) or may_change_things or stored & needed:
+        if _calls_of_check(statement) or may_change_things or stored & needed:
             if isinstance(statement, ast.Assign | ast.FunctionDef | ast.Import | ast.ImportFrom):
                 needed -= stored
             needed |= loaded
@@ -73,20 +74,16 @@ def _needed(statements: list[ast.stmt], needed: set[str]) -> list[ast.stmt]:
 
 
 def _defines_function(statement: ast.stmt) -> bool:
-    is_check = _is_call_of_check(statement)
+    is_check = bool(_calls_of_check(statement))
     return not is_check and any(isinstance(node, ast.FunctionDef | ast.Lambda) for node in ast.walk(statement))
 
 
-def calls_of_check(module: ast.Module) -> list[ast.stmt]:
-    """Return the statements of a check cell that are checks, in order."""
-    return [statement for statement in module.body if _is_call_of_check(statement)]
-
-
-def _is_call_of_check(statement: ast.stmt) -> bool:
-    match statement:
-        case ast.Expr(value=ast.Call(func=ast.Name(id="check"))):
-            return True
-    return False
+def _calls_of_check(statement: ast.stmt) -> list[ast.Call]:
+    """Return the calls of ``check`` in a statement, be it one itself or, say, a loop over several."""
+    return [
+        node for node in ast.walk(statement)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check"
+    ]  # fmt: skip
 
 
 def _names(statement: ast.stmt, context: type[ast.expr_context]) -> set[str]:
