@@ -37,7 +37,8 @@ POINTS = {"ex-double": 1, "ex-square": 4, "ex-total": 2}
 try:
     SANDBOX = find_sandbox()
 except SandboxError as error:
-    if "CI" in os.environ:
+    # A system that forbids namespaces cannot be mended from here; a program that is missing can.
+    if "CI" in os.environ and not shutil.which("bwrap"):
         raise
     pytest.skip(str(error), allow_module_level=True)
 
@@ -354,9 +355,10 @@ def school(tmp_path_factory):
 
 
 def is_ours(process):
+    """Whether a process is of this class: everything in its sandboxes knows the seed, wherever it has fled to."""
     try:
-        words = " ".join(process.cmdline())
-        return "course_utils.coursework" in words or (os.geteuid() == 0 and process.uids().real == sandbox.NOBODY)
+        is_worker = process.ppid() == os.getpid() and "course_utils.coursework.worker" in process.cmdline()
+        return is_worker or process.environ().get(checks.SEED_VARIABLE) == SEED
     except psutil.Error:
         return False
 

@@ -124,7 +124,7 @@ def run_nbgrader(tmp_path_factory):
     """Run nbgrader itself, from a folder of its own beside our packages."""
     target, course = tmp_path_factory.mktemp("nbgrader"), tmp_path_factory.mktemp("course")
     installed = subprocess.run(
-        [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", sys.executable,
+        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes",
          "--target", target, "-r", NBGRADER_LOCK], capture_output=True, text=True,
     )  # fmt: skip
     if installed.returncode:
