@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from course_utils.coursework import release as release_module
+from course_utils.coursework.feedback import check_submission
 from course_utils.coursework.notebooks import (
     MARKER,
     NotebookError,
@@ -56,6 +57,19 @@ def test_a_released_notebook_is_its_own_student_copy(released):
     for path in (released / "notebooks").iterdir():
         notebook = read_notebook(path)
         assert student_copy(notebook) == notebook
+
+
+def test_students_can_check_their_answers_in_a_release(released, tmp_path):
+    """There are no solutions to compare with there, so the visible checks decide."""
+    notebook = read_notebook(released / "notebooks" / "00_start_here.ipynb")
+    for body, status in {"return nats / jnp.log(2.0)": "right", "return nats * jnp.log(2.0)": "wrong", "": "not attempted"}.items():
+        for each in notebook.cells if body else []:
+            if each.id.endswith("-answer"):
+                each.source = f"def nats_to_bits(nats):\n    {body}"
+        handed_in = notebook if body else read_notebook(released / "notebooks" / "00_start_here.ipynb")
+        write_notebook(handed_in, tmp_path / "00_start_here.ipynb")
+        (found,) = check_submission(tmp_path / "00_start_here.ipynb", released / "notebooks")
+        assert found.status == status, (body, found)
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path):

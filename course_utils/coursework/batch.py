@@ -6,6 +6,7 @@ the disk before the next submission is begun by that worker. A line that was cut
 
 import base64
 import dataclasses
+import hashlib
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from course_utils.coursework.grading import MISSING, UNREADABLE, Json, grade, make_reference, new_seed
+from course_utils.coursework.grading import UNREADABLE, Json, make_reference, new_seed, ungraded
 from course_utils.coursework.notebooks import NOTEBOOKS_DIR, NotebookError, source_notebooks
 from course_utils.coursework.sandbox import Limits, find_sandbox
 from course_utils.coursework.submissions import Submission, UnreadableError, find_submissions
@@ -174,10 +175,7 @@ def _attempts(
     try:
         content = submission.read()
     except UnreadableError as error:
-        marks = grade(None, references[submission.notebook], Limits(), sandbox=None)
-        for mark in marks["exercises"].values():
-            mark["reason"] = UNREADABLE
-        return marks | {"note": str(error)}
+        return ungraded(references[submission.notebook], UNREADABLE, str(error))
     job["content"] = None if content is None else base64.b64encode(content).decode()
     reasons = []
     for _ in range(ATTEMPTS):
@@ -239,8 +237,6 @@ class _Pool:
 
 
 def _digests(references: dict[str, Json]) -> dict[str, str]:
-    import hashlib
-
     return {name: hashlib.sha256(reference["source"].encode()).hexdigest() for name, reference in references.items()}
 
 

@@ -47,7 +47,15 @@ def check_submission(path: Path, source_dir: Path = NOTEBOOKS_DIR) -> list[Resul
         raise NotebookError(f"{path} is not a notebook of the course: its name must be one of {known}.")
     reference = read_notebook(source_dir / name)
     answers = submitted_answers(reference, submission)
-    report = run_with_nbval(with_answers(reference, answers))
+    notebook = with_answers(reference, answers)
+    # A repository made for students has no solutions, so no values to compare with: there the visible checks decide.
+    is_released = all(exercise.check.execution_count is None for exercise in exercises(reference))
+    for cell in notebook.cells if is_released else []:
+        cell.execution_count = 1
+    report = run_with_nbval(notebook)
+    for entry in report.values() if is_released else []:
+        records = entry.get("checks", [])
+        entry["passed"] = entry.get("passed") or all(record["status"] == checks.RIGHT for record in records) and bool(records)
     return [result(exercise, report, exercise.name in answers) for exercise in exercises(reference)]
 
 

@@ -105,11 +105,11 @@ def grade(content: bytes | None, reference: Json, limits: Limits, *, sandbox: st
     source = nbformat.reads(reference["source"], as_version=4)
     todo = exercises(source)
     if content is None:
-        return _without_answers(todo, MISSING, "The notebook was not handed in.")
+        return ungraded(reference, MISSING, "The notebook was not handed in.")
     try:
         answers = read_answers(content, source)
     except UnreadableError as error:
-        return _without_answers(todo, UNREADABLE, str(error))
+        return ungraded(reference, UNREADABLE, str(error))
     marks: Json = {"digest": hashlib.sha256(content).hexdigest(), "note": "", "exercises": {}}
     joint = _run(source, answers.sources, reference, limits, sandbox, cache)
     for exercise in todo:
@@ -127,10 +127,10 @@ def grade(content: bytes | None, reference: Json, limits: Limits, *, sandbox: st
 
 
 def _run(source, answers: dict[str, str], reference: Json, limits: Limits, sandbox: str | None, cache: Path | None) -> Run:
-    run = run_in_sandbox(grading_copy(source, answers), reference["seed"], limits, sandbox=sandbox, cache=cache)
-    first = next(cell.id for cell in source.cells if cell.metadata.get("nbgrader", {}).get("solution"))
-    before = [cell.id for cell in grading_copy(source, answers).cells]
-    before = before[: before.index(first)]
+    notebook = grading_copy(source, answers)
+    run = run_in_sandbox(notebook, reference["seed"], limits, sandbox=sandbox, cache=cache)
+    cells = [cell.id for cell in notebook.cells]
+    before = cells[: cells.index(exercises(source)[0].answer.id)]
     if run.ended == INFRASTRUCTURE or not all(run.cells.get(cell, {}).get("passed") for cell in before):
         raise InfrastructureError(f"The run ended before the first answer ({run.ended}): {run.told[-500:]}")
     return run
@@ -208,7 +208,9 @@ def _mark(exercise: Exercise, reason: str) -> Json:
     return {"title": exercise.title, "points": 0.0, "of": exercise.points, "reason": reason, "note": "", "checks": [], "told": []}
 
 
-def _without_answers(todo: list[Exercise], reason: str, note: str) -> Json:
+def ungraded(reference: Json, reason: str, note: str) -> Json:
+    """Return the marks of a notebook of which nothing could be run: no points, and why."""
+    todo = exercises(nbformat.reads(reference["source"], as_version=4))
     return {"digest": "", "note": note, "exercises": {exercise.name: _mark(exercise, reason) for exercise in todo}}
 
 
