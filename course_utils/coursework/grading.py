@@ -61,7 +61,8 @@ def make_reference(path: Path, seed: str, cache: Path | None = None) -> Json:
     """
     source = read_notebook(path)
     solutions = {exercise.name: exercise.answer.source for exercise in exercises(source)}
-    run = run_in_sandbox(grading_copy(source, solutions), seed, Limits(seconds_per_cell=120), sandbox=None, cache=cache)
+    copy = grading_copy(source, solutions)
+    run = run_in_sandbox(copy, seed, Limits(seconds_per_cell=120), sandbox=None, cache=cache, fill_cache=True)
     if cache:
         _forget_answers(cache, source)
     told = run_with_nbval(_with_truth(source, solutions), seed, reference=True)

@@ -9,6 +9,7 @@ these are compared outside, with values that never were inside.
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import shutil
@@ -91,7 +92,7 @@ def find_sandbox() -> str:
 
 
 def run_in_sandbox(
-    notebook: NotebookNode, seed: str, limits: Limits, *, sandbox: str | None, cache: Path | None = None
+    notebook: NotebookNode, seed: str, limits: Limits, *, sandbox: str | None, cache: Path | None = None, fill_cache: bool = False
 ) -> Run:
     """Run ``notebook`` with nbval and return what its checks said.
 
@@ -100,11 +101,17 @@ def run_in_sandbox(
         seed: what the checks draw their inputs from.
         limits: what the run may use.
         sandbox: the path of bubblewrap; ``None`` runs without any isolation but the limits.
-        cache: a folder with JAX's compilation cache, which is not written to.
+        cache: a folder with JAX's compilation cache, which is not written to unless ``fill_cache``.
     """
     num_cells = len(notebook.cells)
     deadline = time.monotonic() + SECONDS_TO_START + num_cells * (limits.seconds_per_cell + 1)
-    job = {"notebook": nbformat.writes(notebook), "limits": asdict(limits), "user": None}
+    user = NOBODY if sandbox and os.geteuid() == 0 else os.geteuid()
+    job = {
+        "notebook": nbformat.writes(notebook),
+        "limits": asdict(limits) | {"processes": _running(user) + limits.processes},
+        "cpu_seconds": math.ceil(os.cpu_count() * (deadline - time.monotonic())),
+        "user": user,
+    }
     environment = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "LANG": "C.UTF-8",
@@ -116,7 +123,8 @@ def run_in_sandbox(
     if cache:
         environment |= {
             "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            # Read whatever is there; write everything, or nothing.
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0" if fill_cache else "1e9",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
     with (
@@ -126,7 +134,6 @@ def run_in_sandbox(
     ):
         if sandbox:
             environment |= {"HOME": "/home/student", "TMPDIR": "/tmp"}
-            job["user"] = NOBODY if os.geteuid() == 0 else None
             # From inside, the command line of the sandbox can be read; it is not to tell about the world outside.
             options = [*_isolation(), *_view(limits, cache), *_set(environment)]
             arguments.write("\0".join(options).encode())
@@ -146,9 +153,9 @@ def run_in_sandbox(
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.write(json.dumps(job).encode())
                     process.stdin.close()
-                run = _listen(process, reader, deadline, limits)
+                run = _listen(process, reader, deadline, limits, notebook.cells[-1].id)
             finally:
-                _end(process)
+                _end(process, sandboxed=bool(sandbox))
             told.seek(0)
             run.told = told.read(20_000).decode("utf-8", "replace")[-4000:]
     return run
@@ -203,8 +210,8 @@ def _pipe() -> Iterator[tuple[int, int]]:
                 os.close(end)
 
 
-def _listen(process: subprocess.Popen, reader: int, deadline: float, limits: Limits) -> Run:
-    """Read events until the run ends or has to be ended."""
+def _listen(process: subprocess.Popen, reader: int, deadline: float, limits: Limits, last: str) -> Run:
+    """Read events until the ``last`` cell has ended or the run has to be ended."""
     run, buffer, total = Run(INFRASTRUCTURE), b"", 0
     with selectors.DefaultSelector() as selector:
         selector.register(reader, selectors.EVENT_READ)
@@ -219,6 +226,8 @@ def _listen(process: subprocess.Popen, reader: int, deadline: float, limits: Lim
                     return _ended(run, OUTPUT_LIMIT)
                 for line in lines:
                     _note(run, line)
+                if run.ended == INFRASTRUCTURE and last in run.cells:
+                    run.ended = FINISHED
             if run.ended != INFRASTRUCTURE:
                 return run
             if time.monotonic() > deadline:
@@ -246,8 +255,6 @@ def _note(run: Run, line: bytes) -> None:
             }
             if event["ended"] in (TIMEOUT, DIED, OUTPUT_LIMIT):
                 run.ended = event["ended"]
-        elif kind == FINISHED:
-            run.ended = FINISHED
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return
 
@@ -256,6 +263,16 @@ def _ended(run: Run, reason: str) -> Run:
     """Say why the run ended; before a cell of a stranger was begun it is never the stranger's fault."""
     run.ended = reason if run.last_started else INFRASTRUCTURE
     return run
+
+
+def _running(user: int) -> int:
+    """Return how many threads a user runs: where older systems count these too, a limit has to allow for them."""
+    threads = 0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.uids().real == user:
+                threads += process.num_threads()
+    return threads
 
 
 def _memory(pid: int) -> tuple[int, int]:
@@ -273,15 +290,18 @@ def _memory(pid: int) -> tuple[int, int]:
     return resident, address_space
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: subprocess.Popen, *, sandboxed: bool) -> None:
     """Kill the run and wait until nothing of it is left."""
     descendants = []
     with contextlib.suppress(psutil.Error):
         descendants = psutil.Process(process.pid).children(recursive=True)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
     for descendant in descendants:
         with contextlib.suppress(psutil.Error):
             descendant.kill()
+    if sandboxed and descendants:
+        # The first process inside is the last one there to go, and bubblewrap ends when it has seen that.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=10)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    psutil.wait_procs(descendants, timeout=10)
