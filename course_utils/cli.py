@@ -119,6 +119,9 @@ def grade(
     seed: Annotated[str | None, typer.Option(help="The seed of an earlier batch, to repeat it exactly.")] = None,
     unsafe: Annotated[bool, typer.Option("--unsafe", help="Run without a sandbox; stamped on every result.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Submissions at once.", show_default="one for each core")] = 0,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Grade on the workers of this Dask scheduler, as tcp://machine:8786.")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="Time limit for one cell.")] = 30.0,
     explain: Annotated[
         tuple[str, str] | None, typer.Option(metavar="STUDENT EXERCISE", help="Show what was run, expected and found.")
@@ -136,7 +139,7 @@ def grade(
         return
     entries = grade_class(
         submissions, out, notebooks=notebook, seed=seed, resume=resume, unsafe=unsafe, workers=workers,
-        limits=Limits(seconds_per_cell=seconds),
+        dask=dask, limits=Limits(seconds_per_cell=seconds),
     )  # fmt: skip
     write_gradebook(out)
     found = results(entries)

@@ -4,17 +4,23 @@ All submissions of one class are graded once, in two workers, with a source note
 no JAX. The source's own solutions are nowhere to be seen from inside.
 """
 
+import contextlib
 import csv
+import functools
 import io
 import json
 import os
 import shutil
+import subprocess
+import sys
+import threading
 import zipfile
 from pathlib import Path
 
 import nbformat
 import psutil
 import pytest
+from distributed import Client
 
 from course_utils.coursework import batch, checks, sandbox
 from course_utils.coursework.batch import Journal, grade_class, results
@@ -22,6 +28,7 @@ from course_utils.coursework.gradebook import write_gradebook
 from course_utils.coursework.grading_copy import without_truth
 from course_utils.coursework.notebooks import NotebookError, read_notebook, student_copy, write_notebook
 from course_utils.coursework.sandbox import Limits, SandboxError, find_sandbox
+from course_utils.coursework.worker import Workers, grade_job, make_job
 
 NOTEBOOK = "01_toy.ipynb"
 SEED = "a seed for tests"
@@ -475,32 +482,78 @@ def test_interrupted_and_resumed_gives_the_same_bytes(school, tmp_path):
     assert all((whole / name).read_bytes() == (cut / name).read_bytes() for name in names)
 
 
-def test_serial_and_parallel_give_the_same_bytes_though_workers_are_killed(school, tmp_path, monkeypatch):
-    few = tmp_path / "few"
-    for student in ("right", "half-right", "stub"):
-        shutil.copytree(school["submissions"] / student, few / student)
-    options = {"seed": SEED, "limits": LIMITS, "source_dir": school["source_dir"], "progress": False}
-    grade_class(few, tmp_path / "serial", workers=-1, **options)
-    asked, ask = [], batch._Pool.ask
+def few_of(school, folder, *students):
+    for student in students:
+        shutil.copytree(school["submissions"] / student, folder / student)
+    return folder
 
-    def kill_first(pool, job):
+
+def test_serial_parallel_and_dask_give_the_same_bytes_though_workers_are_killed(school, tmp_path, monkeypatch):
+    few = few_of(school, tmp_path / "few", "right", "half-right", "stub", "exit", "truncated")
+    options = {"seed": SEED, "limits": LIMITS, "source_dir": school["source_dir"], "progress": False}
+    grade_class(few, tmp_path / "serial", workers=1, **options)
+    asked, ask = [], Workers.ask
+
+    def kill_after_asking(workers, job):
         asked.append(job)
         if len(asked) in (1, 3):
-            pool._local.worker.kill()
-        return ask(pool, job)
+            threading.Timer(0.7, lambda: [worker.kill() for worker in workers._processes]).start()
+        return ask(workers, job)
 
-    monkeypatch.setattr(batch._Pool, "ask", kill_first)
+    monkeypatch.setattr(Workers, "ask", kill_after_asking)
     grade_class(few, tmp_path / "parallel", workers=2, **options)
-    for folder in ("serial", "parallel"):
+    assert len(asked) > 5
+    with dask_cluster(tmp_path) as (address, nannies):
+        threading.Timer(4.0, lambda: [child.kill() for child in psutil.Process(nannies[0]).children()]).start()
+        grade_class(few, tmp_path / "dask", dask=address, **options)
+    names = {}
+    for folder in ("serial", "parallel", "dask"):
         write_gradebook(tmp_path / folder)
-    for name in ("grades.csv", "exercises.csv", "class.html"):
-        assert (tmp_path / "serial" / name).read_bytes() == (tmp_path / "parallel" / name).read_bytes()
+        files = {path.relative_to(tmp_path / folder): path.read_bytes() for path in (tmp_path / folder).rglob("*") if path.is_file()}
+        names[folder] = {name: content for name, content in files.items() if name.name != batch.JOURNAL}
+    assert names["serial"] == names["parallel"] == names["dask"]
+
+
+@contextlib.contextmanager
+def dask_cluster(folder):
+    """A scheduler and two workers of one thread each, in processes of their own as on other machines."""
+    address_file = folder / "scheduler.json"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    run = functools.partial(
+        subprocess.Popen, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    dask = [sys.executable, "-m", "dask"]
+    here = ["--host", "127.0.0.1", "--scheduler-file", address_file]
+    processes = [run([*dask, "scheduler", "--port", "0", "--no-dashboard", *here])]
+    try:
+        for _ in range(2):
+            processes.append(run([*dask, "worker", "--nthreads", "1", "--no-dashboard", "--scheduler-file", address_file]))
+        with Client(scheduler_file=str(address_file), timeout=60, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
+            yield client.scheduler.address, [process.pid for process in processes[1:]]
+    finally:
+        for process in processes[::-1]:
+            for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+                with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                    each.kill()
+            process.wait()
+
+
+def test_a_cluster_that_is_not_there_is_a_sentence(school, tmp_path):
+    few = few_of(school, tmp_path / "few", "right")
+    with pytest.raises(NotebookError, match="No Dask scheduler answers"):
+        grade_class(few, tmp_path / "out", dask="tcp://127.0.0.1:1", source_dir=school["source_dir"], progress=False)
+
+
+def test_a_worker_with_other_code_gives_no_marks():
+    job = make_job(NOTEBOOK, b"", {"reference": {}, "limits": {}, "unsafe": False, "cache": None}) | {"code": "other"}
+    assert "another version" in grade_job(job)["infrastructure"]
 
 
 def test_a_failing_machine_is_never_a_score(school, tmp_path, monkeypatch):
     few = tmp_path / "few"
     shutil.copytree(school["submissions"] / "right", few / "right")
-    monkeypatch.setattr(batch._Pool, "ask", lambda pool, job: {"infrastructure": "no kernel"})
+    monkeypatch.setattr(Workers, "ask", lambda workers, job: {"infrastructure": "no kernel"})
     out = tmp_path / "grades"
     grade_class(few, out, seed=SEED, workers=1, limits=LIMITS, source_dir=school["source_dir"], progress=False)
     write_gradebook(out)

@@ -4,13 +4,11 @@ The journal is the truth; gradebook and feedback derive from it. Each line is on
 the disk before the next submission is begun by that worker. A line that was cut off is as good as none.
 """
 
-import base64
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -20,10 +18,12 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from course_utils.coursework.cluster import connected
 from course_utils.coursework.grading import UNREADABLE, Json, make_reference, new_seed, ungraded
 from course_utils.coursework.notebooks import NOTEBOOKS_DIR, NotebookError, source_notebooks
 from course_utils.coursework.sandbox import Limits, find_sandbox
 from course_utils.coursework.submissions import Submission, UnreadableError, find_submissions
+from course_utils.coursework.worker import Workers, make_job
 
 JOURNAL = "journal.jsonl"
 ATTEMPTS = 3
@@ -76,6 +76,7 @@ def grade_class(
     resume: bool = False,
     unsafe: bool = False,
     workers: int = 0,
+    dask: str | None = None,
     limits: Limits = Limits(),
     source_dir: Path = NOTEBOOKS_DIR,
     progress: bool | None = None,
@@ -88,14 +89,15 @@ def grade_class(
         notebooks: names of the notebooks to grade; by default those that anyone handed in.
         seed: the secret of an earlier batch, to repeat it exactly; by default a new one.
         unsafe: run without a sandbox, which is stamped on every result.
-        workers: how many submissions to grade at once; by default one for each processor core. 0 workers is the default,
-            -1 grades one after the other in this process.
+        workers: how many submissions to grade at once; 0 is one for each processor core.
+        dask: the address of a Dask scheduler, whose workers grade instead of this machine's.
 
     Raises:
-        NotebookError: there is nothing to grade, or a journal is in the way.
+        NotebookError: there is nothing to grade, a journal is in the way, or the cluster is not there.
         SandboxError: there is no sandbox, and ``unsafe`` was not said.
     """
-    sandbox = None if unsafe else find_sandbox()
+    if not (unsafe or dask):
+        find_sandbox()
     journal = Journal(out)
     entries = journal.read()
     if entries and not resume:
@@ -135,9 +137,10 @@ def grade_class(
             )  # fmt: skip
         done = {(e["student"], e["notebook"]) for e in entries if e["type"] == "result" and "exercises" in e}
         left = [s for s in submissions if (s.student, s.notebook) not in done]
-        common = {"limits": dataclasses.asdict(limits), "sandbox": sandbox, "cache": cache}
+        # Other machines make a cache of their own, since what is compiled for one processor need not run on another.
+        common = {"limits": dataclasses.asdict(limits), "unsafe": unsafe, "cache": None if dask else cache}
         with tqdm(total=len(left), unit="submission", disable=None if progress is None else not progress) as bar:
-            for submission, marks in _graded(left, references, common, workers):
+            for submission, marks in _graded(left, references, common, workers, dask):
                 journal.append(
                     {"type": "result", "student": submission.student, "notebook": submission.notebook, "unsafe": unsafe}
                     | marks
@@ -147,36 +150,37 @@ def grade_class(
 
 
 def _graded(
-    submissions: list[Submission], references: dict[str, Json], common: Json, workers: int
+    submissions: list[Submission], references: dict[str, Json], common: Json, workers: int, dask: str | None
 ) -> Iterator[tuple[Submission, Json]]:
-    if workers < 0:
-        for submission in submissions:
-            yield submission, _attempts(submission, references, common, _in_this_process(references))
-        return
-    pool = _Pool(references)
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1, initializer=pool.start) as threads:
-        futures = {
-            threads.submit(_attempts, submission, references, common, pool.ask): submission for submission in submissions
-        }
+    """Yield each submission with its marks, as they come."""
+    with connected(dask) if dask else _local_workers(workers) as (at_once, ask), ThreadPoolExecutor(at_once) as threads:
+        futures = {threads.submit(_attempts, each, references, common, ask): each for each in submissions}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
             for future in futures:
                 future.cancel()
-            pool.close()
+
+
+@contextlib.contextmanager
+def _local_workers(number: int) -> Iterator[tuple[int, Callable[[Json], Json | None]]]:
+    workers = Workers()
+    try:
+        yield number or os.cpu_count() or 1, workers.ask
+    finally:
+        workers.close()
 
 
 def _attempts(
     submission: Submission, references: dict[str, Json], common: Json, ask: Callable[[Json], Json | None]
 ) -> Json:
     """Return the marks of one submission; what fails for reasons that are not the student's is tried again."""
-    job = common | {"notebook": submission.notebook}
+    reference = references[submission.notebook]
     try:
-        content = submission.read()
+        job = make_job(submission.notebook, submission.read(), common | {"reference": reference})
     except UnreadableError as error:
-        return ungraded(references[submission.notebook], UNREADABLE, str(error))
-    job["content"] = None if content is None else base64.b64encode(content).decode()
+        return ungraded(reference, UNREADABLE, str(error))
     reasons = []
     for _ in range(ATTEMPTS):
         marks = ask(job)
@@ -184,56 +188,6 @@ def _attempts(
             return marks
         reasons.append(marks["infrastructure"] if marks else "the worker was killed")
     return {"infrastructure": reasons[-1]}
-
-
-def _in_this_process(references: dict[str, Json]) -> Callable[[Json], Json]:
-    from course_utils.coursework.worker import grade_job
-
-    return lambda job: grade_job(job | {"reference": references[job["notebook"]]})
-
-
-class _Pool:
-    """Workers, one for each thread that asks; a worker that was killed is replaced."""
-
-    def __init__(self, references: dict[str, Json]):
-        self._greeting = json.dumps({"references": references}) + "\n"
-        self._local = threading.local()
-        self._workers: list[subprocess.Popen] = []
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "course_utils.coursework.worker"]
-        # A session of its own, so that Ctrl-C reaches the batch alone.
-        worker = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-        )
-        self._local.worker = worker
-        self._workers.append(worker)
-        self._write(self._greeting)
-
-    def ask(self, job: Json) -> Json | None:
-        """Return the worker's answer, or ``None`` if it was killed."""
-        if self._local.worker.poll() is not None:
-            self.start()
-        self._write(json.dumps(job) + "\n")
-        try:
-            line = self._local.worker.stdout.readline()
-            return json.loads(line)
-        except ValueError:
-            self._local.worker.kill()
-            self._local.worker.wait()
-            return None
-
-    def close(self) -> None:
-        for worker in self._workers:
-            worker.kill()
-            worker.wait()
-
-    def _write(self, text: str) -> None:
-        try:
-            self._local.worker.stdin.write(text)
-            self._local.worker.stdin.flush()
-        except (BrokenPipeError, OSError):
-            pass
 
 
 def _digests(references: dict[str, Json]) -> dict[str, str]:

@@ -61,10 +61,7 @@ def make_reference(path: Path, seed: str, cache: Path | None = None) -> Json:
     """
     source = read_notebook(path)
     solutions = {exercise.name: exercise.answer.source for exercise in exercises(source)}
-    copy = grading_copy(source, solutions)
-    run = run_in_sandbox(copy, seed, Limits(seconds_per_cell=120), sandbox=None, cache=cache, fill_cache=True)
-    if cache:
-        _forget_answers(cache, source)
+    run = _run_solutions(source, seed, cache)
     told = run_with_nbval(_with_truth(source, solutions), seed, reference=True)
     expected = {}
     for exercise in exercises(source):
@@ -95,6 +92,31 @@ def make_reference(path: Path, seed: str, cache: Path | None = None) -> Json:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return {"notebook": path.name, "seed": seed, "source": nbformat.writes(source), "expected": expected}
+
+
+def fill_cache(reference: Json, cache: Path) -> None:
+    """Fill ``cache`` on a machine other than the one that made ``reference``, and see that numbers agree on both.
+
+    Raises:
+        InfrastructureError: they do not.
+    """
+    source = nbformat.reads(reference["source"], as_version=4)
+    run = _run_solutions(source, reference["seed"], cache)
+    for exercise in exercises(source):
+        found = run.cells.get(exercise.check.id, {}).get("checks", [])
+        expected = reference["expected"][exercise.name]
+        if len(found) != len(expected) or not all(agree(e["values"], f["values"]) for e, f in zip(expected, found)):
+            raise InfrastructureError(f"On this machine the reference solution of {exercise.name} gives other values ({run.ended}).")
+
+
+def _run_solutions(source: NotebookNode, seed: str, cache: Path | None) -> Run:
+    """Run the reference as an answer is run, and leave in ``cache`` what JAX compiled of everything but the solutions."""
+    solutions = {exercise.name: exercise.answer.source for exercise in exercises(source)}
+    limits = Limits(seconds_per_cell=120)
+    run = run_in_sandbox(grading_copy(source, solutions), seed, limits, sandbox=None, cache=cache, fill_cache=True)
+    if cache:
+        _forget_answers(cache, source)
+    return run
 
 
 def grade(content: bytes | None, reference: Json, limits: Limits, *, sandbox: str | None, cache: Path | None = None) -> Json:

@@ -1,39 +1,116 @@
 """A long-lived process that grades: one job a line on its standard input, one answer a line on its standard output.
 
 All that touches what strangers made happens here or further down, so that the worst that can happen to the batch is that
-a worker has to be started anew.
+a worker has to be started anew. A job says all that is needed to do it, so that it can be done on any machine.
 """
 
 import base64
+import contextlib
+import functools
+import hashlib
 import json
+import os
+import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
-from course_utils.coursework.grading import InfrastructureError, grade
-from course_utils.coursework.sandbox import Limits
+from course_utils.coursework.grading import InfrastructureError, fill_cache, grade
+from course_utils.coursework.sandbox import Limits, SandboxError, find_sandbox
+
+PACKAGE_DIR = Path(__file__).resolve().parent.parent
+Json = dict[str, Any]
 
 
-def grade_job(job: dict[str, Any]) -> dict[str, Any]:
+def make_job(notebook: str, content: bytes | None, common: Json) -> Json:
+    """Return a job in plain JSON: the bytes handed in, and in ``common`` the reference, limits, cache and sandbox."""
+    encoded = None if content is None else base64.b64encode(content).decode()
+    return common | {"content": encoded, "notebook": notebook, "code": code_digest()}
+
+
+def grade_job(job: Json) -> Json:
     """Return the marks of a job, or why there are none under ``infrastructure``; both are plain JSON."""
+    if job["code"] != code_digest():
+        return {"infrastructure": "This worker has another version of the course: install the same one everywhere."}
     content = None if job["content"] is None else base64.b64decode(job["content"])
-    cache = Path(job["cache"]) if job["cache"] else None
     try:
-        return grade(content, job["reference"], Limits(**job["limits"]), sandbox=job["sandbox"], cache=cache)
-    except InfrastructureError as error:
+        sandbox = None if job["unsafe"] else find_sandbox()
+        cache = Path(job["cache"]) if job["cache"] else _own_cache(json.dumps(job["reference"]))
+        return grade(content, job["reference"], Limits(**job["limits"]), sandbox=sandbox, cache=cache)
+    except (InfrastructureError, SandboxError) as error:
         return {"infrastructure": str(error)}
 
 
+@functools.cache
+def code_digest() -> str:
+    """Return a digest of the course's code, which has to be the same wherever a class is graded."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE_DIR.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE_DIR).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _own_cache(reference: str) -> Path:
+    """Return a folder with what JAX compiles of the reference on this machine, made once in the life of this process."""
+    folder = tempfile.TemporaryDirectory(prefix="course-jax-")
+    _KEPT.append(folder)
+    os.chmod(folder.name, 0o755)
+    fill_cache(json.loads(reference), Path(folder.name))
+    return Path(folder.name)
+
+
+_KEPT: list[tempfile.TemporaryDirectory] = []
+
+
+class Workers:
+    """Worker processes, one for each thread that asks; one that was killed is replaced."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._processes: list[subprocess.Popen] = []
+
+    def ask(self, job: Json) -> Json | None:
+        """Return the answer of this thread's worker, or ``None`` if the worker was killed."""
+        worker = getattr(self._local, "worker", None)
+        if worker is None or worker.poll() is not None:
+            worker = self._local.worker = self._start()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                worker.stdin.write(json.dumps(job) + "\n")
+                worker.stdin.flush()
+            return json.loads(worker.stdout.readline())
+        except ValueError:
+            worker.kill()
+            worker.wait()
+            return None
+
+    def close(self) -> None:
+        """End all workers."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+    def _start(self) -> subprocess.Popen:
+        # A session of its own, so that Ctrl-C reaches the batch alone.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "course_utils.coursework.worker"], text=True, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | _IMPORTABLE,
+        )  # fmt: skip
+        self._processes.append(process)
+        return process
+
+
+# Whatever folder a cluster's worker was started in, its child has to find the course.
+_IMPORTABLE = {"PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE_DIR.parent), os.environ.get("PYTHONPATH")]))}
+
+
 def main() -> None:
-    """Answer jobs until there are no more; the reference that jobs share is sent once, on the first line of its use."""
-    references: dict[str, Any] = {}
+    """Answer jobs until there are no more."""
     for line in sys.stdin:
-        job = json.loads(line)
-        if "references" in job:
-            references = job["references"]
-            continue
-        answer = grade_job(job | {"reference": references[job["notebook"]]})
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(json.dumps(grade_job(json.loads(line))) + "\n")
         sys.stdout.flush()
 
 

@@ -1,0 +1,55 @@
+"""Grade on a Dask cluster: bytes out, JSON back.
+
+A task on a Dask worker hands its job to a process of its own (:class:`~course_utils.coursework.worker.Workers`), which
+runs the notebook in a sandbox. So a hostile notebook is three processes away from the Dask worker, and each machine
+needs bubblewrap and the same version of the course. Dask's connections are to be trusted: use a private network or TLS.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+
+from distributed import CancelledError, Client, KilledWorker
+
+from course_utils.coursework.notebooks import NotebookError
+from course_utils.coursework.worker import Json, Workers
+
+SECONDS_TO_CONNECT = 10
+_WORKERS = Workers()
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[tuple[int, Callable[[Json], Json | None]]]:
+    """Connect to a cluster; yield how many jobs it does at once, and what does one (``None``: its worker was lost).
+
+    Raises:
+        NotebookError: nobody answers at ``address``, there are no workers, or the cluster goes away.
+    """
+    try:
+        client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, ValueError, TypeError):
+        raise NotebookError(f"No Dask scheduler answers at {address!r}: it looks like tcp://machine:8786.") from None
+    with client:
+        threads = sum(client.nthreads().values())
+        if not threads:
+            raise NotebookError(f"The Dask cluster at {address} has no workers: start some with `dask worker {address}`.")
+
+        def ask(job: Json) -> Json | None:
+            try:
+                task = client.submit(grade_on_worker, json.dumps(job).encode(), pure=False)
+                return json.loads(task.result())
+            except KilledWorker:
+                return None
+            except (CancelledError, OSError, RuntimeError) as error:
+                raise NotebookError(
+                    f"The Dask cluster at {address} went away ({type(error).__name__}): go on later with --resume."
+                ) from None
+
+        # A few more than can be done, so that nobody waits and workers that join later find something.
+        yield 4 * threads, ask
+
+
+def grade_on_worker(job: bytes) -> bytes:
+    """What a Dask worker runs: hand a job to a process of this thread, and return its answer."""
+    answer = _WORKERS.ask(json.loads(job))
+    return json.dumps(answer or {"infrastructure": "the process that grades was killed"}).encode()
