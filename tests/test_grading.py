@@ -22,7 +22,7 @@ import psutil
 import pytest
 from distributed import Client
 
-from course_utils.coursework import batch, checks, sandbox
+from course_utils.coursework import batch, checks, cluster, sandbox
 from course_utils.coursework.batch import Journal, grade_class, results
 from course_utils.coursework.gradebook import write_gradebook
 from course_utils.coursework.grading_copy import without_truth
@@ -303,6 +303,30 @@ CLASS = {
         NOTHING,
         {"wrong"},
     ),
+    "patched-jax": (
+        with_own(
+            "import jax\njax.numpy.allclose = jax.numpy.array_equal = lambda *a, **k: True\njax.jit = lambda f, **k: f\n"
+            "def square(x):\n    return 0 * jax.numpy.asarray(x)"
+        ),
+        NOTHING,
+        {"wrong"},
+    ),
+    "patched-results": (
+        with_own(
+            "import unittest, _pytest.reports\nunittest.TestResult.wasSuccessful = lambda self: True\n"
+            "_pytest.reports.BaseReport.passed = True\ndef square(x):\n    return 0 * x"
+        ),
+        NOTHING,
+        {"wrong"},
+    ),
+    "patched-formatter": (
+        with_own(
+            "shell = get_ipython()\nshell.display_formatter.format = lambda *a, **k: ({'text/plain': 'right'}, {})\n"
+            "shell.display_pub.publish = lambda *a, **k: None\ndef square(x):\n    return 0 * x"
+        ),
+        NOTHING,
+        None,
+    ),
     "learned-by-heart": (with_own("def square(x):\n    return np.array(HEART)[:len(x)]"), NOTHING, {"wrong"}),
     "forged-messages": (with_own(FORGED), NOTHING, None),
     "nbval-skip": (with_own("# NBVAL_SKIP\ndef square(x):\n    return 0 * x"), NOTHING, None),
@@ -403,7 +427,7 @@ def test_everyone_gets_what_they_earned(school, student):
     if own == NOTHING:
         assert not any(check["passed"] for check in found[OWN]["checks"])
     others = {name: mark["points"] for name, mark in found.items() if name != OWN}
-    tampered_for_all = {"transformer", "patched-check", "patched-builtins"}
+    tampered_for_all = {"transformer", "patched-check", "patched-builtins", "patched-formatter"}
     if student in tampered_for_all:
         # Whoever breaks the kernel that all answers share may lose points, but gains none.
         assert all(found[name]["points"] <= POINTS[name] for name in others)
@@ -539,7 +563,8 @@ def dask_cluster(folder):
             process.wait()
 
 
-def test_a_cluster_that_is_not_there_is_a_sentence(school, tmp_path):
+def test_a_cluster_that_is_not_there_is_a_sentence(school, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 2)
     few = few_of(school, tmp_path / "few", "right")
     with pytest.raises(NotebookError, match="No Dask scheduler answers"):
         grade_class(few, tmp_path / "out", dask="tcp://127.0.0.1:1", source_dir=school["source_dir"], progress=False)

@@ -20,10 +20,10 @@ from course_utils.coursework.notebooks import (
     write_notebook,
 )
 from course_utils.coursework.release import prove, release
+from tests.nbgrader import install
 from tests.test_grading import NOTEBOOK, OWN, cell, nbgrader, toy_source
 
 ROOT = Path(__file__).resolve().parent.parent
-NBGRADER_LOCK = Path(__file__).parent / "nbgrader.lock"
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,14 @@ def test_a_release_is_complete_and_the_same_twice(released, tmp_path):
     for name in names:
         assert (released / name).read_bytes() == (again / name).read_bytes(), name
         assert (released / name).stat().st_mode == (again / name).stat().st_mode, name
+
+
+def test_a_release_offers_only_what_it_can_do(released):
+    shown = subprocess.run(["make", "help"], cwd=released, capture_output=True, text=True).stdout
+    assert "make lab" in shown and "make test" not in shown
+    readme = (released / "README.md").read_text(encoding="utf-8")
+    assert "make lab" in readme and "## The map" in readme and "## Licence" in readme
+    assert "make test" not in readme and "course grade" not in readme and "make bench" not in readme
 
 
 def test_a_release_holds_no_solution(released):
@@ -134,33 +142,22 @@ def test_release_proves_that_exercises_can_be_graded(tmp_path, change, sentence)
 
 
 @pytest.fixture(scope="module")
-def run_nbgrader(tmp_path_factory):
-    """Run nbgrader itself, from a folder of its own beside our packages."""
-    target, course = tmp_path_factory.mktemp("nbgrader"), tmp_path_factory.mktemp("course")
-    installed = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes",
-         "--target", target, "-r", NBGRADER_LOCK], capture_output=True, text=True,
-    )  # fmt: skip
-    if installed.returncode:
+def nbgrader_course(tmp_path_factory):
+    """What runs nbgrader itself, and the folder of the course that it runs in."""
+    course = tmp_path_factory.mktemp("course")
+    try:
+        return install(tmp_path_factory.mktemp("nbgrader"), course), course
+    except RuntimeError as error:
         if "CI" in os.environ:
-            raise RuntimeError(installed.stderr)
-        pytest.skip(f"nbgrader cannot be installed ({installed.stderr.strip().splitlines()[-1]})")
-    (course / "nbgrader_config.py").write_text('c = get_config()\nc.CourseDirectory.course_id = "course"\n')
-    (course / "source" / "vi").mkdir(parents=True)
-    environment = os.environ | {"PYTHONPATH": str(target), "PATH": f"{target / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-
-    def run(*arguments):
-        command = [sys.executable, "-m", "nbgrader", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=course, env=environment), course
-
-    return run
+            raise
+        pytest.skip(str(error))
 
 
-def test_nbgrader_makes_our_student_copies(run_nbgrader):
-    course = run_nbgrader("--version")[1]
+def test_nbgrader_makes_our_student_copies(nbgrader_course):
+    run_nbgrader, course = nbgrader_course
     for path in source_notebooks():
         write_notebook(read_notebook(path), course / "source" / "vi" / path.name)
-    finished, course = run_nbgrader("generate_assignment", "vi", "--create", "--force")
+    finished = run_nbgrader("generate_assignment", "vi", "--create", "--force")
     assert finished.returncode == 0, finished.stderr[-2000:]
     for path in source_notebooks():
         theirs = {c.id: c for c in read_notebook(course / "release" / "vi" / path.name).cells}
@@ -171,10 +168,10 @@ def test_nbgrader_makes_our_student_copies(run_nbgrader):
             assert theirs[exercise.check.id].source.strip() == exercise.check.source.strip()
 
 
-def test_nbgrader_validates_our_solutions(run_nbgrader):
-    course = run_nbgrader("--version")[1]
+def test_nbgrader_validates_our_solutions(nbgrader_course):
+    run_nbgrader, course = nbgrader_course
     write_notebook(read_notebook(ROOT / "notebooks" / "00_start_here.ipynb"), course / "source" / "vi" / "00_start_here.ipynb")
-    finished, _ = run_nbgrader("validate", "source/vi/00_start_here.ipynb")
+    finished = run_nbgrader("validate", "source/vi/00_start_here.ipynb")
     assert "passes all the tests" in finished.stdout + finished.stderr
 
 

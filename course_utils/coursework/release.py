@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from course_utils.coursework.sandbox import FINISHED, Limits, run_in_sandbox
 FILES = (".gitattributes", ".gitignore", "LICENSE", "Makefile", "README.md", "environment.yml", "postBuild", "pyproject.toml", "requirements.lock")
 FOLDERS = ("course_utils", "data")
 MANIFEST = "release.json"
+# Sections of the README, and what it says of the tests, which are not released.
+NOT_FOR_STUDENTS = re.compile(r"^## (?:Teaching with it|Changing it)\n.*?(?=^## )|^make test .*?\n", re.MULTILINE | re.DOTALL)
 
 
 def release(out: Path, source_dir: Path = NOTEBOOKS_DIR) -> list[Path]:
@@ -48,6 +51,9 @@ def release(out: Path, source_dir: Path = NOTEBOOKS_DIR) -> list[Path]:
         for name in FILES:
             if (project / name).is_file():
                 shutil.copyfile(project / name, partial / name)
+        readme = partial / "README.md"
+        if readme.is_file():
+            readme.write_text(NOT_FOR_STUDENTS.sub("", readme.read_text(encoding="utf-8")), encoding="utf-8")
         for name in FOLDERS:
             ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".ipynb_checkpoints", ".*.new")
             shutil.copytree(project / name, partial / name, ignore=ignored, copy_function=shutil.copyfile)

@@ -9,9 +9,9 @@ import traceback
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import sliders, startup, training
+from tests.benchmarks import grading, sliders, startup, training
 
-PARTS = {"training": training.run, "sliders": sliders.run, "startup": startup.run}
+PARTS = {"training": training.run, "sliders": sliders.run, "startup": startup.run, "grading": grading.run}
 
 
 def main() -> None:
