@@ -69,7 +69,7 @@ def test_two_hundred_submissions_and_workers_that_die(tmp_path):
     write_notebook(toy_source(), tmp_path / "notebooks" / NOTEBOOK)
     earned = hand_in(tmp_path / "submissions")
     grades, journal = tmp_path / "grades", tmp_path / "grades" / JOURNAL
-    rng, killed = random.Random(1), 0
+    rng, killed, memory = random.Random(1), 0, []
     batch = start(tmp_path, "new")
     while lines(journal) < SIZE // 3:
         assert batch.poll() is None, batch.stderr.read()
@@ -86,12 +86,14 @@ def test_two_hundred_submissions_and_workers_that_die(tmp_path):
             if workers:
                 rng.choice(workers).kill()
                 killed += 1
+                memory.append(psutil.Process(batch.pid).memory_info().rss)
             next_kill = time.monotonic() + rng.uniform(3, 10)
     assert batch.returncode == 0, batch.stderr.read()
     # Whoever was killed three times in a row is left to a human, who grades them when the machine is well again.
     batch = start(tmp_path, "resume")
     assert batch.wait() == 0, batch.stderr.read()
     assert killed >= 3 and SIZE // 3 <= graded_before < SIZE
+    assert max(memory) < memory[0] + 50_000_000, memory
     write_gradebook(grades)
     rows = list(csv.DictReader(io.StringIO((grades / "grades.csv").read_text())))
     assert [row["student"] for row in rows] == sorted(earned)

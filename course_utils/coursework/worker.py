@@ -37,7 +37,7 @@ def grade_job(job: Json) -> Json:
     content = None if job["content"] is None else base64.b64decode(job["content"])
     try:
         sandbox = None if job["unsafe"] else find_sandbox()
-        cache = Path(job["cache"]) if job["cache"] else _own_cache(json.dumps(job["reference"]))
+        cache = Path(job["cache"]) if job["cache"] else Path(_own_cache(json.dumps(job["reference"])).name)
         return grade(content, job["reference"], Limits(**job["limits"]), sandbox=sandbox, cache=cache)
     except (InfrastructureError, SandboxError) as error:
         return {"infrastructure": str(error)}
@@ -53,16 +53,12 @@ def code_digest() -> str:
 
 
 @functools.cache
-def _own_cache(reference: str) -> Path:
+def _own_cache(reference: str) -> tempfile.TemporaryDirectory:
     """Return a folder with what JAX compiles of the reference on this machine, made once in the life of this process."""
     folder = tempfile.TemporaryDirectory(prefix="course-jax-")
-    _KEPT.append(folder)
     os.chmod(folder.name, 0o755)
     fill_cache(json.loads(reference), Path(folder.name))
-    return Path(folder.name)
-
-
-_KEPT: list[tempfile.TemporaryDirectory] = []
+    return folder
 
 
 class Workers:
@@ -94,17 +90,15 @@ class Workers:
             process.wait()
 
     def _start(self) -> subprocess.Popen:
+        # Whatever folder a cluster's worker was started in, this process has to find the course.
+        path = os.pathsep.join(filter(None, [str(PACKAGE_DIR.parent), os.environ.get("PYTHONPATH")]))
         # A session of its own, so that Ctrl-C reaches the batch alone.
         process = subprocess.Popen(
             [sys.executable, "-m", "course_utils.coursework.worker"], text=True, start_new_session=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | _IMPORTABLE,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": path},
         )  # fmt: skip
         self._processes.append(process)
         return process
-
-
-# Whatever folder a cluster's worker was started in, its child has to find the course.
-_IMPORTABLE = {"PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE_DIR.parent), os.environ.get("PYTHONPATH")]))}
 
 
 def main() -> None:
