@@ -563,11 +563,10 @@ def dask_cluster(folder):
             process.wait()
 
 
-def test_a_cluster_that_is_not_there_is_a_sentence(school, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "SECONDS_TO_CONNECT", 2)
-    few = few_of(school, tmp_path / "few", "right")
-    with pytest.raises(NotebookError, match="No Dask scheduler answers"):
-        grade_class(few, tmp_path / "out", dask="tcp://127.0.0.1:1", source_dir=school["source_dir"], progress=False)
+@pytest.mark.parametrize("address", ["nonsense", "tcp://127.0.0.1:1", "tcp://no-such-machine.invalid:8786"])
+def test_a_cluster_that_is_not_there_is_a_sentence(address):
+    with pytest.raises(NotebookError, match="No Dask scheduler answers"), cluster.connected(address):
+        pass
 
 
 def test_a_worker_with_other_code_gives_no_marks():

@@ -120,6 +120,9 @@ def grade_class(
         submissions = [submission for submission in submissions if submission.notebook in handed_in]
         if not chosen:
             raise NotebookError(f"{submissions_dir} holds no notebook of the course; their names are {', '.join(known)}.")
+    if dask:
+        with connected(dask):
+            pass
     out.mkdir(parents=True, exist_ok=True)
     seed = begun.get("seed") or seed or new_seed()
     with tempfile.TemporaryDirectory(prefix="course-jax-") as cache:

@@ -7,9 +7,11 @@ needs bubblewrap and the same version of the course. Dask's connections are to b
 
 import contextlib
 import json
+import socket
 from collections.abc import Callable, Iterator
 
 from distributed import CancelledError, Client, KilledWorker
+from distributed.comm import get_address_host_port
 
 from course_utils.coursework.notebooks import NotebookError
 from course_utils.coursework.worker import Json, Workers
@@ -26,6 +28,8 @@ def connected(address: str) -> Iterator[tuple[int, Callable[[Json], Json | None]
         NotebookError: nobody answers at ``address``, there are no workers, or the cluster goes away.
     """
     try:
+        # A client that finds nobody keeps on trying, and complains when it is thrown away; so knock first.
+        socket.create_connection(get_address_host_port(address), SECONDS_TO_CONNECT).close()
         client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
     except (OSError, ValueError, TypeError):
         raise NotebookError(f"No Dask scheduler answers at {address!r}: it looks like tcp://machine:8786.") from None
