@@ -28,6 +28,7 @@ from course_utils.coursework.gradebook import write_gradebook
 from course_utils.coursework.grading_copy import without_truth
 from course_utils.coursework.notebooks import NotebookError, read_notebook, student_copy, write_notebook
 from course_utils.coursework.sandbox import Limits, SandboxError, find_sandbox
+from course_utils.coursework.submissions import read_answers
 from course_utils.coursework.worker import Workers, grade_job, make_job
 
 NOTEBOOK = "01_toy.ipynb"
@@ -376,6 +377,9 @@ def school(tmp_path_factory):
     archive(submissions / "zipped.zip", {f"work/{NOTEBOOK}": as_bytes(handed_in())})
     archive(submissions / "zip-traversal.zip", {f"../right/{NOTEBOOK}": as_bytes(handed_in())})
     archive(submissions / "zip-bomb.zip", {NOTEBOOK: bytes(300_000_000)})
+    (submissions / "zip-of-nothing.zip").write_bytes(b"not a zip archive")
+    (submissions / "other-name").mkdir()
+    (submissions / "other-name" / "homework2.ipynb").write_bytes(as_bytes(handed_in()))
     os.environ["COURSE_TEST_SECRET"] = "not for students"
     before = {process.pid for process in psutil.process_iter()}
     grade_class(submissions, grades, seed=SEED, workers=2, limits=LIMITS, source_dir=source_dir, progress=False)
@@ -438,8 +442,9 @@ def test_everyone_gets_what_they_earned(school, student):
 @pytest.mark.parametrize(
     ("student", "reason"),
     [
-        ("a-gigabyte", "unreadable"), ("a-pipe", "unreadable"), ("a-link", "unreadable"), ("linked-folder", "missing"),
-        ("zip-traversal", "missing"), ("zip-bomb", "missing"), ("zipped", "right"),
+        ("a-gigabyte", "unreadable"), ("a-pipe", "unreadable"), ("a-link", "unreadable"), ("linked-folder", "unreadable"),
+        ("zip-traversal", "unreadable"), ("zip-bomb", "unreadable"), ("zip-of-nothing", "unreadable"), ("zipped", "right"),
+        ("other-name", "missing"),
     ],
 )  # fmt: skip
 def test_files_that_are_no_plain_files(school, student, reason):
@@ -504,6 +509,61 @@ def test_interrupted_and_resumed_gives_the_same_bytes(school, tmp_path):
     names = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.name != batch.JOURNAL)
     assert names == sorted(path.relative_to(cut) for path in cut.rglob("*") if path.is_file() and path.name != batch.JOURNAL)
     assert all((whole / name).read_bytes() == (cut / name).read_bytes() for name in names)
+
+
+def test_who_handed_in_under_another_name_is_named_to_the_instructor(school):
+    assert "there is homework2.ipynb" in (school["grades"] / "class.html").read_text()
+
+
+def test_what_is_handed_in_again_or_late_is_graded_by_resume(school, tmp_path):
+    few, out = few_of(school, tmp_path / "few", "right", "wrong-sign", "exit"), tmp_path / "grades"
+    options = {"workers": 2, "limits": LIMITS, "source_dir": school["source_dir"], "progress": False}
+    grade_class(few, out, **options)
+    before = {result["student"]: result for result in results(Journal(out).read())}
+    (few / "wrong-sign" / NOTEBOOK).write_bytes(as_bytes(handed_in()))
+    (few / "right" / NOTEBOOK).unlink()
+    few_of(school, few, "half-right")
+    entries = grade_class(few, out, resume=True, **options)
+    after = {result["student"]: result for result in results(entries)}
+    assert after["wrong-sign"]["exercises"][OWN]["points"] == FULL
+    assert after["half-right"]["exercises"][OWN]["points"] == 2
+    assert {name: after[name] for name in ("right", "exit")} == {name: before[name] for name in ("right", "exit")}
+    assert len(entries) == 1 + 3 + 2
+
+
+def test_canvas_gets_the_points_that_are_possible(school):
+    rows = list(csv.reader(io.StringIO((school["grades"] / "canvas.csv").read_text())))
+    assert rows[1][0].strip() == "Points Possible" and rows[1][5:] == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("added", "answer", "used"),
+    [
+        ("SCALE = 1.0\nother = slow()", "def square(x):\n    return SCALE * x * x", "SCALE = 1.0"),
+        ("x = slow()", "def square(x):\n    return x * x", ""),
+        ("%matplotlib inline\ndef times(a, b):\n    return UNIT * a * b\nUNIT = 1", "def square(x):\n    return times(x, x)",
+         "def times(a, b):\n    return UNIT * a * b\nUNIT = 1"),
+        ("power = lambda x: x ** two\ntwo = 1\ntwo += 1", "square = lambda x: power(x)", "power = lambda x: x ** two\ntwo = 1\ntwo += 1"),
+        ("from math import *", "def square(x):\n    return x * x", "from math import *"),
+        ("class Square:\n    def __call__(self, x):\n        return x * x", "square = Square()",
+         "class Square:\n\n    def __call__(self, x):\n        return x * x"),
+        ("square = broken(", "def square(x):\n    return x * x", ""),
+    ],
+    ids=["constant", "same-name", "magic", "chain", "star", "class", "no-python"],
+)  # fmt: skip
+def test_an_answer_takes_along_what_it_uses_and_no_experiment(added, answer, used):
+    notebook = json.loads(with_own(answer))
+    mine = {"cell_type": "code", "id": "mine", "metadata": {}, "outputs": [], "execution_count": None, "source": added}
+    notebook["cells"].insert(1, mine)
+    found = read_answers(json.dumps(notebook).encode(), toy_source()).sources
+    assert found[OWN].removesuffix(answer).split("# The answer")[0].strip() == used
+
+
+def test_a_long_chain_of_helpers_is_followed_in_a_moment():
+    chain = "\n".join(f"a{i} = a{i + 1}" for i in range(10_000))
+    notebook = json.loads(with_own("def square(x):\n    return a0"))
+    notebook["cells"].insert(1, {"cell_type": "code", "metadata": {}, "source": chain})
+    assert read_answers(json.dumps(notebook).encode(), toy_source()).sources[OWN].count("\n") > 10_000
 
 
 def few_of(school, folder, *students):

@@ -19,7 +19,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from course_utils.coursework.cluster import connected
-from course_utils.coursework.grading import UNREADABLE, Json, make_reference, new_seed, ungraded
+from course_utils.coursework.grading import MISSING, UNREADABLE, Json, make_reference, new_seed, ungraded
 from course_utils.coursework.notebooks import NOTEBOOKS_DIR, NotebookError, source_notebooks
 from course_utils.coursework.sandbox import Limits, find_sandbox
 from course_utils.coursework.submissions import Submission, UnreadableError, find_submissions
@@ -85,7 +85,8 @@ def grade_class(
 
     Args:
         submissions_dir: one folder or zip archive for each student.
-        out: where the journal is kept; with ``resume`` the one that is there is finished.
+        out: where the journal is kept; with ``resume`` the one that is there is finished, and what was
+            handed in since, or again, is graded too.
         notebooks: names of the notebooks to grade; by default those that anyone handed in.
         seed: the secret of an earlier batch, to repeat it exactly; by default a new one.
         unsafe: run without a sandbox, which is stamped on every result.
@@ -113,7 +114,7 @@ def grade_class(
     for name in chosen:
         if name not in known:
             raise NotebookError(f"There is no notebook {name} in the course; there are {', '.join(known)}.")
-    submissions = find_submissions(submissions_dir, chosen)
+    submissions = find_submissions(submissions_dir, chosen, known)
     if not (notebooks or begun):
         handed_in = {submission.notebook for submission in submissions if submission.path}
         chosen = [name for name in chosen if name in handed_in]
@@ -138,8 +139,8 @@ def grade_class(
                 {"type": "batch", "seed": seed, "notebooks": chosen, "unsafe": unsafe, "references": _digests(references),
                  "limits": dataclasses.asdict(limits)}
             )  # fmt: skip
-        done = {(e["student"], e["notebook"]) for e in entries if e["type"] == "result" and "exercises" in e}
-        left = [s for s in submissions if (s.student, s.notebook) not in done]
+        done = {(result["student"], result["notebook"]): result for result in results(entries) if "exercises" in result}
+        left = [each for each in submissions if _is_new(each, done.get((each.student, each.notebook)))]
         # Other machines make a cache of their own, since what is compiled for one processor need not run on another.
         common = {"limits": dataclasses.asdict(limits), "unsafe": unsafe, "cache": None if dask else cache}
         with tqdm(total=len(left), unit="submission", disable=None if progress is None else not progress) as bar:
@@ -150,6 +151,16 @@ def grade_class(
                 )
                 bar.update()
     return journal.read()
+
+
+def _is_new(submission: Submission, result: Json | None) -> bool:
+    """Return whether a submission has to be graded: it was not yet, or the student has handed in something else since."""
+    if result is None:
+        return True
+    with contextlib.suppress(UnreadableError):
+        digest = _digest(submission.read())
+        return bool(digest) and digest != result["digest"]
+    return False
 
 
 def _graded(
@@ -181,16 +192,24 @@ def _attempts(
     """Return the marks of one submission; what fails for reasons that are not the student's is tried again."""
     reference = references[submission.notebook]
     try:
-        job = make_job(submission.notebook, submission.read(), common | {"reference": reference})
+        content = submission.read()
     except UnreadableError as error:
-        return ungraded(reference, UNREADABLE, str(error))
+        return ungraded(reference, UNREADABLE, str(error)) | {"digest": ""}
+    if content is None:
+        others = f" under its name; there is {', '.join(submission.others)[:200]}" if submission.others else ""
+        return ungraded(reference, MISSING, f"The notebook was not handed in{others}.") | {"digest": ""}
+    job = make_job(submission.notebook, content, common | {"reference": reference})
     reasons = []
     for _ in range(ATTEMPTS):
         marks = ask(job)
         if marks and "infrastructure" not in marks:
-            return marks
+            return marks | {"digest": _digest(content)}
         reasons.append(marks["infrastructure"] if marks else "the worker was killed")
     return {"infrastructure": reasons[-1]}
+
+
+def _digest(content: bytes | None) -> str:
+    return hashlib.sha256(content).hexdigest() if content is not None else ""
 
 
 def _digests(references: dict[str, Json]) -> dict[str, str]:

@@ -19,10 +19,10 @@ from course_utils.coursework.notebooks import (
     exercises,
     read_notebook,
     source_notebooks,
-    submitted_answers,
     with_answers,
     write_notebook,
 )
+from course_utils.coursework.submissions import read_answers
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,24 @@ class Result:
     hint: str
 
 
+ONLY_ANSWERS_RUN = (
+    "Only the setup cells, your answers and what you define for them are run: an answer cannot use what other cells define."
+)
+
+
 def check_submission(path: Path, source_dir: Path = NOTEBOOKS_DIR) -> list[Result]:
     """Run the answers in the student's notebook at ``path`` against the source notebook of the same name.
 
     Raises:
         NotebookError: the file is no notebook, or not one of the course.
     """
-    submission = read_notebook(path)
+    read_notebook(path)
     name = path.name.removesuffix(".ipynb").partition(".update-")[0] + ".ipynb"
     if not (source_dir / name).is_file():
         known = ", ".join(source.name for source in source_notebooks(source_dir))
         raise NotebookError(f"{path} is not a notebook of the course: its name must be one of {known}.")
     reference = read_notebook(source_dir / name)
-    answers = submitted_answers(reference, submission)
+    answers = read_answers(path.read_bytes(), reference).sources
     notebook = with_answers(reference, answers)
     # A repository made for students has no solutions, so no values to compare with: there the visible checks decide.
     is_released = all(exercise.check.execution_count is None for exercise in exercises(reference))
@@ -102,13 +107,18 @@ def result(exercise: Exercise, report: dict[str, Any], is_answered: bool = True)
         return Result(exercise, checks.NOT_ATTEMPTED, "The answer cell is missing from your notebook.")
     answer = report.get(exercise.answer.id, {})
     if not answer.get("passed"):
-        return Result(exercise, checks.ERROR, f"Your answer cell does not run: {answer.get('message', 'it was not reached')}")
+        message = answer.get("message", "it was not reached")
+        return Result(exercise, checks.ERROR, f"Your answer cell does not run: {_with_advice(message)}")
     for status in (checks.ERROR, checks.WRONG):
         for record in records:
             if record["status"] == status:
-                return Result(exercise, status, f"{record['name']}: {record['explanation']}")
+                return Result(exercise, status, f"{record['name']}: {_with_advice(record['explanation'])}")
     if any(record["status"] == checks.NOT_ATTEMPTED for record in records):
         return Result(exercise, checks.NOT_ATTEMPTED, "")
     if not records:
         return Result(exercise, checks.ERROR, f"The check could not be run on your answer: {cell.get('message', '')}")
     return Result(exercise, checks.WRONG, "The visible checks pass, but a check with other inputs does not.")
+
+
+def _with_advice(message: str) -> str:
+    return f"{message} {ONLY_ANSWERS_RUN}" if "NameError" in message else message

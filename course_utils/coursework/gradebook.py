@@ -1,5 +1,6 @@
 """What derives from a journal: tables for machines, pages for people. The same journal gives the same bytes."""
 
+import contextlib
 import csv
 import hashlib
 import html
@@ -11,10 +12,11 @@ from pathlib import Path
 
 from course_utils.coursework import checks
 from course_utils.coursework.batch import JOURNAL, Journal, results
+from course_utils.coursework.feedback import ONLY_ANSWERS_RUN
 from course_utils.coursework.grading import KNOWN_ERRORS, Json, make_reference
 from course_utils.coursework.notebooks import NOTEBOOKS_DIR, NotebookError, read_notebook, write_whole
 from course_utils.coursework.sandbox import INFRASTRUCTURE
-from course_utils.coursework.submissions import find_submissions, read_answers
+from course_utils.coursework.submissions import UnreadableError, find_submissions, read_answers
 
 REASONS = {
     checks.RIGHT: "Right.",
@@ -86,12 +88,17 @@ def explanation(folder: Path, submissions_dir: Path, student: str, exercise_name
     submission = next(
         (s for s in find_submissions(submissions_dir, [result["notebook"]]) if s.student == student), None
     )
-    content = submission.read() if submission else None
+    content = None
+    if submission:
+        with contextlib.suppress(UnreadableError):
+            content = submission.read()
     source = read_notebook(NOTEBOOKS_DIR / result["notebook"])
     answer = read_answers(content, source).sources.get(exercise_name, "") if content and mark["reason"] != "unreadable" else ""
+    is_same = content is None or hashlib.sha256(content).hexdigest() == result["digest"]
+    what = "What was run:" if is_same else "Handed in again since, not yet graded (use --resume):"
     lines = [
         f"{student}, {result['notebook']}, {exercise_name}: {mark['points']:g} of {mark['of']:g} points, {mark['reason']}",
-        f"seed {entries[0]['seed']}, submission {result['digest'] or 'none'}", mark["note"], "", "What was run:", answer, "",
+        f"seed {entries[0]['seed']}, submission {result['digest'] or 'none'}", mark["note"] or result["note"], "", what, answer, "",
     ]  # fmt: skip
     for check, expected in zip(mark["checks"], reference["expected"][exercise_name]):
         verdict = "passed" if check["passed"] else "failed"
@@ -146,7 +153,8 @@ def _canvas(found: list[Json]) -> str:
     by_student: dict[str, dict[str, Json]] = {}
     for result in found:
         by_student.setdefault(result["student"], {})[result["notebook"]] = result
-    rows = []
+    possible = [next((points(r)[1] for r in found if r["notebook"] == name and points(r)), None) for name in notebooks]
+    rows = [["    Points Possible", "", "", "", "", *("" if number is None else f"{number:g}" for number in possible)]]
     for student, own in sorted(by_student.items()):
         scored = [points(own[name]) if name in own else None for name in notebooks]
         rows.append([student, "", "", student, "", *(f"{score[0]:g}" if score else "" for score in scored)])
@@ -170,6 +178,8 @@ def _feedback_lines(mark: Json) -> list[str]:
     errors = {word for told in mark["told"] for word in re.findall(r"[A-Za-z]+", told) if word in KNOWN_ERRORS}
     if mark["reason"] == checks.ERROR and errors:
         lines.append(f"It was a {', '.join(sorted(errors))}.")
+    if mark["reason"] == checks.ERROR and "NameError" in errors:
+        lines.append(ONLY_ANSWERS_RUN)
     for check in mark["checks"]:
         verdict = "passed" if check["passed"] else "failed"
         kind = "" if check["visible"] else "A check with other inputs: "
@@ -212,6 +222,8 @@ def _class_page(found: list[Json]) -> str:
         body.append("</p>")
         if not graded:
             continue
+        notes = [f"<li>{_text(result['student'])}: {_text(result['note'])}</li>" for result in graded if result["note"]]
+        body.append(f"<ul>{''.join(notes)}</ul>" if notes else "")
         total = [points(result)[0] for result in graded]
         body.append(f"<p>Mean {sum(total) / len(total):.2f} of {points(graded[0])[1]:g} points.</p>")
         body.append("<table><tr><th>Exercise</th><th>Full</th><th>Partial</th><th>None</th><th>Share of full</th><th>Reasons</th><th>Commonest failure</th></tr>")
@@ -271,6 +283,4 @@ def _file_name(student: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", student).lstrip(".")[:80]
     if plain == student:
         return plain
-    import hashlib
-
     return f"{plain}-{hashlib.sha256(student.encode('utf-8', 'replace')).hexdigest()[:8]}"

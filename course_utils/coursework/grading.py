@@ -8,7 +8,6 @@ positive match; everything else is 0 with a reason.
 import ast
 import builtins
 import copy
-import hashlib
 import math
 import secrets
 from pathlib import Path
@@ -119,7 +118,7 @@ def _run_solutions(source: NotebookNode, seed: str, cache: Path | None) -> Run:
     return run
 
 
-def grade(content: bytes | None, reference: Json, limits: Limits, *, sandbox: str | None, cache: Path | None = None) -> Json:
+def grade(content: bytes, reference: Json, limits: Limits, *, sandbox: str | None, cache: Path | None = None) -> Json:
     """Return the marks for one notebook: for each exercise its points, reason, notes and checks.
 
     Raises:
@@ -127,13 +126,11 @@ def grade(content: bytes | None, reference: Json, limits: Limits, *, sandbox: st
     """
     source = nbformat.reads(reference["source"], as_version=4)
     todo = exercises(source)
-    if content is None:
-        return ungraded(reference, MISSING, "The notebook was not handed in.")
     try:
         answers = read_answers(content, source)
     except UnreadableError as error:
         return ungraded(reference, UNREADABLE, str(error))
-    marks: Json = {"digest": hashlib.sha256(content).hexdigest(), "note": "", "exercises": {}}
+    marks: Json = {"note": "", "exercises": {}}
     joint = _run(source, answers.sources, reference, limits, sandbox, cache)
     for exercise in todo:
         run = joint
@@ -234,7 +231,7 @@ def _mark(exercise: Exercise, reason: str) -> Json:
 def ungraded(reference: Json, reason: str, note: str) -> Json:
     """Return the marks of a notebook of which nothing could be run: no points, and why."""
     todo = exercises(nbformat.reads(reference["source"], as_version=4))
-    return {"digest": "", "note": note, "exercises": {exercise.name: _mark(exercise, reason) for exercise in todo}}
+    return {"note": note, "exercises": {exercise.name: _mark(exercise, reason) for exercise in todo}}
 
 
 def _with_truth(source: NotebookNode, solutions: dict[str, str]) -> NotebookNode:

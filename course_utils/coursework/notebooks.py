@@ -136,20 +136,3 @@ def with_answers(notebook: NotebookNode, answers: dict[str, str]) -> NotebookNod
             cell.source = answers.get(role["grade_id"].removesuffix("-answer"), stub)
         chosen.cells.append(cell)
     return chosen
-
-
-def submitted_answers(source: NotebookNode, submission: NotebookNode) -> dict[str, str]:
-    """Return the source of each answer found in ``submission``, by the name of its exercise.
-
-    Cells are matched by their id, then by the ``grade_id`` in their metadata.
-    """
-    code = [cell for cell in submission.cells if cell.cell_type == "code"]
-    by_id = {cell.get("id"): cell.source for cell in code}
-    by_grade_id = {cell.metadata.get("nbgrader", {}).get("grade_id"): cell.source for cell in code}
-    answers = {}
-    for exercise in exercises(source):
-        grade_id = exercise.answer.metadata.nbgrader.grade_id
-        answer = by_id.get(exercise.answer.id, by_grade_id.get(grade_id))
-        if answer is not None:
-            answers[exercise.name] = answer
-    return answers

@@ -6,12 +6,14 @@ link, or evaluated.
 """
 
 import ast
+import contextlib
 import json
 import os
 import re
 import stat
+import symtable
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,8 +24,9 @@ from course_utils.coursework.notebooks import MARKER, NotebookError, exercises, 
 
 MAX_NOTEBOOK_BYTES = 20_000_000
 MAX_ARCHIVE_BYTES = 200_000_000
-MAX_ENTRIES = 2_000
+MAX_ENTRIES = 20_000
 MAX_ANSWER_CHARACTERS = 200_000
+STAR = "*"
 
 
 class UnreadableError(NotebookError):
@@ -32,19 +35,29 @@ class UnreadableError(NotebookError):
 
 @dataclass(frozen=True)
 class Submission:
-    """One student's notebook: its bytes are read when it is graded, not before."""
+    """One student's notebook: its bytes are read when it is graded, not before.
+
+    Attributes:
+        path: the file, or the archive that holds it as ``member``; ``None`` if there is none of its name.
+        refused: why nothing is read from what the student handed in, or an empty string.
+        others: notebooks of the student that have no name of the course.
+    """
 
     student: str
     notebook: str
     path: Path | None
     member: str = ""
+    refused: str = ""
+    others: tuple[str, ...] = ()
 
     def read(self) -> bytes | None:
         """Return the bytes that were handed in, or ``None`` if there are none.
 
         Raises:
-            UnreadableError: they are too many, or a link stands in their place.
+            UnreadableError: they are too many, a link stands in their place, or the whole archive is refused.
         """
+        if self.refused:
+            raise UnreadableError(self.refused)
         if self.path is None:
             return None
         try:
@@ -77,8 +90,10 @@ class Answers:
     notes: dict[str, str]
 
 
-def find_submissions(folder: Path, notebooks: list[str]) -> list[Submission]:
+def find_submissions(folder: Path, notebooks: list[str], every_notebook: Iterable[str] = ()) -> list[Submission]:
     """Return one submission for each student and each of ``notebooks``, in order, with or without a file.
+
+    ``every_notebook`` are the names of all notebooks of the course, of which ``notebooks`` are some.
 
     Raises:
         NotebookError: ``folder`` is none, or nobody handed in anything.
@@ -90,13 +105,18 @@ def find_submissions(folder: Path, notebooks: list[str]) -> list[Submission]:
         if place.name.startswith(".") or not (place.is_dir() or place.is_symlink() or place.suffix == ".zip"):
             continue
         student = place.stem if place.suffix == ".zip" else place.name
-        files = [] if place.is_symlink() else list(_members(place) if place.suffix == ".zip" else _files(place))
+        files, refused = [], ""
+        try:
+            files = list(_members(place) if place.suffix == ".zip" else _files(place))
+        except UnreadableError as error:
+            refused = str(error)
+        others = tuple(name for name, *_ in files if not any(_is_called(name, notebook) for notebook in every_notebook))
         for notebook in notebooks:
             named = [entry for entry in files if _is_called(entry[0], notebook)]
             # The plain name first, then what browsers and Jupyter make of it when it is there already.
             named.sort(key=lambda entry: (PurePosixPath(entry[0]).name != notebook, entry[0]))
             path, member = named[0][1:] if named else (None, "")
-            found.append(Submission(student, notebook, path, member))
+            found.append(Submission(student, notebook, path, member, refused, others))
     if not found:
         raise NotebookError(f"{folder} holds no submissions: there should be one folder or zip archive for each student.")
     names = [(submission.student, submission.notebook) for submission in found]
@@ -107,6 +127,8 @@ def find_submissions(folder: Path, notebooks: list[str]) -> list[Submission]:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path, str]]:
+    if folder.is_symlink():
+        raise UnreadableError("A link was handed in, not a folder: links are not followed.")
     for directory, subdirectories, names in os.walk(folder, followlinks=False):
         subdirectories[:] = sorted(name for name in subdirectories if not name.startswith("."))
         for name in sorted(names):
@@ -117,20 +139,29 @@ def _files(folder: Path) -> Iterator[tuple[str, Path, str]]:
 
 def _members(archive_path: Path) -> Iterator[tuple[str, Path, str]]:
     """Yield the notebooks of an archive that hides nothing: no links, no way out of it, no bomb."""
+    if archive_path.is_symlink():
+        raise UnreadableError("A link was handed in, not an archive: links are not followed.")
+    too_much = f"The archive holds more than {MAX_ENTRIES} files or {MAX_ARCHIVE_BYTES // 1_000_000} MB: pack the notebooks alone."
+    if archive_path.stat().st_size > MAX_ARCHIVE_BYTES:
+        raise UnreadableError(too_much)
     try:
         with zipfile.ZipFile(archive_path) as archive:
             entries = archive.infolist()
-    except (OSError, zipfile.BadZipFile, ValueError):
-        return
-    if len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > MAX_ARCHIVE_BYTES:
-        return
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        raise UnreadableError("The archive is damaged, or no zip archive: pack it again.") from None
+    if len(entries) > MAX_ENTRIES:
+        raise UnreadableError(too_much)
+    entries = [entry for entry in entries if entry.filename.endswith(".ipynb")]
+    if sum(entry.file_size for entry in entries) > MAX_ARCHIVE_BYTES:
+        raise UnreadableError(too_much)
     for entry in sorted(entries, key=lambda entry: entry.filename):
         parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
         is_link = stat.S_ISLNK(entry.external_attr >> 16)
-        if is_link or not parts or ".." in parts or parts[0] == "/" or any(part.startswith(".") for part in parts):
+        if is_link or ".." in parts or parts[:1] == ("/",):
+            raise UnreadableError("The archive holds a link, or a path that leads out of it: pack the notebooks alone.")
+        if not parts or any(part.startswith(".") or part == "__MACOSX" for part in parts):
             continue
-        if entry.filename.endswith(".ipynb"):
-            yield entry.filename, archive_path, entry.filename
+        yield entry.filename, archive_path, entry.filename
 
 
 def _is_called(path: str, notebook: str) -> bool:
@@ -144,7 +175,7 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
 
     A cell is an answer if it has the id of the answer cell; or else its ``grade_id`` in the metadata; or else the comment
     that marks it in the student's copy. If several cells have the same claim, the last one counts. Of the cells that a
-    student added, the definitions (functions, classes, imports) go before the next answer.
+    student added, what an answer uses goes in front of it: functions, classes, imports, and variables.
 
     Raises:
         UnreadableError: ``content`` is no notebook.
@@ -167,25 +198,71 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
                 several = f"{len(claims)} cells claim to be it; the last one counts" if len(claims) > 1 else ""
                 notes[exercise.name] = "; ".join(filter(None, [note, several]))
                 break
-    helpers = []
+    helpers, room = [], MAX_ANSWER_CHARACTERS
     for cell in cells:
         if id(cell) in claimed:
             name = claimed[id(cell)]
-            sources[name] = "\n\n".join(filter(None, [*helpers, sources[name]]))
-            helpers = []
+            sources[name] = "\n\n".join(filter(None, ["\n".join(_used(helpers, sources[name])), sources[name]]))
         elif not ({cell["id"], cell["source"].strip()} & given or cell["grade_id"]):
-            helpers.append(_definitions(cell["source"]))
+            room -= len(cell["source"])
+            helpers += _helpers(cell["source"]) if room >= 0 else []
     return Answers(sources, notes)
 
 
-def _definitions(source: str) -> str:
-    """Return the functions, classes and imports of a cell; of one that is no Python, nothing."""
-    try:
-        statements = ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""
-    kinds = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
-    return "\n".join(ast.unparse(statement) for statement in statements if isinstance(statement, kinds))
+@dataclass(frozen=True)
+class _Helper:
+    """One statement of a cell that a student added, with the names that it defines and the names that it needs."""
+
+    source: str
+    defines: set[str]
+    needs: set[str]
+
+
+def _helpers(source: str) -> list[_Helper]:
+    """Return the functions, classes, imports and assignments of a cell; of one that is no Python, nothing."""
+    kinds = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.AugAssign
+    texts = _statements(source, kinds)
+    # Nobody can tell what a star brings along.
+    return [_Helper(text, {STAR}, set()) if text.endswith("import *") else _Helper(text, *_names(text)) for text in texts]
+
+
+def _used(helpers: list[_Helper], answer: str) -> list[str]:
+    """Return those of ``helpers`` that ``answer`` uses, directly or through one another: experiments are not run again."""
+    own, needs = _names("\n".join(_statements(answer, ast.stmt)))
+    by_name: dict[str, list[int]] = {}
+    for number, helper in enumerate(helpers):
+        for name in helper.defines:
+            by_name.setdefault(name, []).append(number)
+    used, todo = set(), [STAR, *needs - own]
+    while todo:
+        for number in by_name.pop(todo.pop(), []):
+            used.add(number)
+            todo += helpers[number].needs
+    return [helpers[number].source for number in sorted(used)]
+
+
+def _statements(source: str, kinds: Any) -> list[str]:
+    """Return the statements of some kinds in a cell, its magics left out; of what is no Python, nothing."""
+    for text in (source, re.sub(r"^[ \t]*[%!?].*$", "", source, flags=re.MULTILINE)):
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            return [ast.unparse(statement) for statement in ast.parse(text).body if isinstance(statement, kinds)]
+    return []
+
+
+def _names(source: str) -> tuple[set[str], set[str]]:
+    """Return the global names that some statements define, and those that they use without having defined them."""
+    defined, needed = set(), set()
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        tables = [symtable.symtable(source, "a cell", "exec")]
+        for symbol in tables[0].get_symbols():
+            if symbol.is_assigned() or symbol.is_imported():
+                defined.add(symbol.get_name())
+        while tables:
+            table = tables.pop()
+            tables += table.get_children()
+            is_top = table.get_type() == "module"
+            needed |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (is_top or s.is_global())}
+    return defined, needed
 
 
 def _code_cells(content: bytes) -> list[dict[str, Any]]:

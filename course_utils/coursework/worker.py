@@ -24,17 +24,16 @@ PACKAGE_DIR = Path(__file__).resolve().parent.parent
 Json = dict[str, Any]
 
 
-def make_job(notebook: str, content: bytes | None, common: Json) -> Json:
+def make_job(notebook: str, content: bytes, common: Json) -> Json:
     """Return a job in plain JSON: the bytes handed in, and in ``common`` the reference, limits, cache and sandbox."""
-    encoded = None if content is None else base64.b64encode(content).decode()
-    return common | {"content": encoded, "notebook": notebook, "code": code_digest()}
+    return common | {"content": base64.b64encode(content).decode(), "notebook": notebook, "code": code_digest()}
 
 
 def grade_job(job: Json) -> Json:
     """Return the marks of a job, or why there are none under ``infrastructure``; both are plain JSON."""
     if job["code"] != code_digest():
         return {"infrastructure": "This worker has another version of the course: install the same one everywhere."}
-    content = None if job["content"] is None else base64.b64decode(job["content"])
+    content = base64.b64decode(job["content"])
     try:
         sandbox = None if job["unsafe"] else find_sandbox()
         cache = Path(job["cache"]) if job["cache"] else Path(_own_cache(json.dumps(job["reference"])).name)
