@@ -1,6 +1,7 @@
 """Make the repository that students get, and prove beforehand that its exercises are fit to be graded."""
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import nbformat
 
 from course_utils.coursework import checks
 from course_utils.coursework.comparison import agree
-from course_utils.coursework.grading import make_reference, new_seed
+from course_utils.coursework.grading import make_reference
 from course_utils.coursework.grading_copy import grading_copy
 from course_utils.coursework.notebooks import (
     NOTEBOOKS_DIR,
@@ -29,6 +30,7 @@ from course_utils.coursework.sandbox import FINISHED, Limits, run_in_sandbox
 FILES = (".gitattributes", ".gitignore", "LICENSE", "Makefile", "README.md", "environment.yml", "postBuild", "pyproject.toml", "requirements.lock")
 FOLDERS = ("course_utils", "data")
 MANIFEST = "release.json"
+OTHER_SEEDS = 3
 # Sections of the README, and what it says of the tests, which are not released.
 NOT_FOR_STUDENTS = re.compile(r"^## (?:Teaching with it|Changing it)\n.*?(?=^## )|^make test .*?\n", re.MULTILINE | re.DOTALL)
 
@@ -76,7 +78,7 @@ def release(out: Path, source_dir: Path = NOTEBOOKS_DIR) -> list[Path]:
 def prove(path: Path) -> list[str]:
     """Return what is wrong with the exercises of one source notebook, a sentence each; nothing if they can be graded.
 
-    It runs the notebook's checks: the reference twice with one seed and once with another, and the stubs.
+    It runs the notebook's checks: the reference twice with one seed and once with each of some others, and the stubs.
     """
     source = read_notebook(path)
     solutions = {exercise.name: exercise.answer.source for exercise in exercises(source)}
@@ -86,7 +88,7 @@ def prove(path: Path) -> list[str]:
     except NotebookError as error:
         return [*wrong, str(error)]
     again = _values(source, solutions, "first seed")
-    other = _values(source, solutions, new_seed())
+    others = [_values(source, solutions, f"other seed {number}") for number in range(OTHER_SEEDS)]
     stubs = _values(source, {}, "first seed")
     for exercise in exercises(source):
         expected = {check["name"]: check["values"] for check in first[exercise.name]}
@@ -97,7 +99,9 @@ def prove(path: Path) -> list[str]:
         for name, values in expected.items():
             if not agree(values, again[exercise.name].get(name)):
                 wrong.append(f"{exercise.name}: {name!r} gives other values when it is run again with the same seed.")
-            if agree(values, other[exercise.name].get(name)):
+            # What is nearly the same for any seed could be guessed, or learned by heart.
+            drawn = [values, *(other[exercise.name].get(name) for other in others)]
+            if any(agree(one, another) for one, another in itertools.combinations(drawn, 2)):
                 wrong.append(f"{exercise.name}: {name!r} gives the same values with another seed.")
             if set(values["flat"]) <= {0.0, 1.0}:
                 wrong.append(f"{exercise.name}: {name!r} is only a verdict, not a value.")
