@@ -515,6 +515,16 @@ def test_who_handed_in_under_another_name_is_named_to_the_instructor(school):
     assert "there is homework2.ipynb" in (school["grades"] / "class.html").read_text()
 
 
+def test_exercises_stay_in_the_order_of_the_notebook(tmp_path):
+    Journal(tmp_path).append({"type": "result", "exercises": {"ex-b": {}, "ex-a": {}}})
+    assert list(Journal(tmp_path).read()[0]["exercises"]) == ["ex-b", "ex-a"]
+
+
+def test_what_was_not_attempted_failed_no_check(school):
+    page = (school["grades"] / "feedback" / "stub.html").read_text()
+    assert "Not attempted." in page and "failed" not in page
+
+
 def test_what_is_handed_in_again_or_late_is_graded_by_resume(school, tmp_path):
     few, out = few_of(school, tmp_path / "few", "right", "wrong-sign", "exit"), tmp_path / "grades"
     options = {"workers": 2, "limits": LIMITS, "source_dir": school["source_dir"], "progress": False}

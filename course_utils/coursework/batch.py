@@ -62,7 +62,7 @@ class Journal:
     def append(self, entry: Json) -> None:
         """Write one entry, and return when it is on the disk."""
         with self._lock, open(self.path, "ab") as file:
-            file.write(json.dumps(entry, sort_keys=True).encode() + b"\n")
+            file.write(json.dumps(entry).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 

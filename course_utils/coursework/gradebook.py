@@ -180,6 +180,8 @@ def _feedback_lines(mark: Json) -> list[str]:
         lines.append(f"It was a {', '.join(sorted(errors))}.")
     if mark["reason"] == checks.ERROR and "NameError" in errors:
         lines.append(ONLY_ANSWERS_RUN)
+    if mark["reason"] == checks.NOT_ATTEMPTED:
+        return lines
     for check in mark["checks"]:
         verdict = "passed" if check["passed"] else "failed"
         kind = "" if check["visible"] else "A check with other inputs: "
