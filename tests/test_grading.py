@@ -539,12 +539,16 @@ def test_what_is_handed_in_again_or_late_is_graded_by_resume(school, tmp_path):
     (few / "wrong-sign" / NOTEBOOK).write_bytes(as_bytes(handed_in()))
     (few / "right" / NOTEBOOK).unlink()
     few_of(school, few, "half-right")
+    assert len(grade_class(few, out, resume=True, **options)) == 1 + 3 + 2
+    shutil.rmtree(few / "exit")
+    (few / "exit.zip").write_bytes(b"not a zip archive")
     entries = grade_class(few, out, resume=True, **options)
     after = {result["student"]: result for result in results(entries)}
     assert after["wrong-sign"]["exercises"][OWN]["points"] == FULL
     assert after["half-right"]["exercises"][OWN]["points"] == 2
-    assert {name: after[name] for name in ("right", "exit")} == {name: before[name] for name in ("right", "exit")}
-    assert len(entries) == 1 + 3 + 2
+    assert after["right"] == before["right"]
+    assert {mark["reason"] for mark in after["exit"]["exercises"].values()} == {"unreadable"}
+    assert len(grade_class(few, out, resume=True, **options)) == len(entries) == 1 + 3 + 2 + 1
 
 
 def test_canvas_gets_the_points_that_are_possible(school):
@@ -564,8 +568,10 @@ def test_canvas_gets_the_points_that_are_possible(school):
         ("class Square:\n    def __call__(self, x):\n        return x * x", "square = Square()",
          "class Square:\n\n    def __call__(self, x):\n        return x * x"),
         ("square = broken(", "def square(x):\n    return x * x", ""),
+        ("TABLE = {}\nTABLE[2] = 1\nother[2] = 1", "def square(x):\n    return TABLE[2] * x * x", "TABLE = {}\nTABLE[2] = 1"),
+        ("deep = " + "-" * 5_000 + "1", "def square(x):\n    return deep", ""),
     ],
-    ids=["constant", "same-name", "magic", "chain", "star", "class", "no-python"],
+    ids=["constant", "same-name", "magic", "chain", "star", "class", "no-python", "item", "deep"],
 )  # fmt: skip
 def test_an_answer_takes_along_what_it_uses_and_no_experiment(added, answer, used):
     notebook = json.loads(with_own(answer))

@@ -122,6 +122,8 @@ def add_leak(by_id, source):
     [
         (lambda by_id, source: None, None),
         (replaced(f"{OWN}-check", f"check_seed('{OWN}')", "1"), "same values with another seed"),
+        # Two values among four seeds: one other seed would show it half of the time.
+        (replaced(f"{OWN}-check", f"check_seed('{OWN}')", f"check_seed('{OWN}') % 2"), "same values with another seed"),
         (replaced(f"{OWN}-check", "lambda: square(hidden)", "lambda: (square(hidden) > 0).astype(float)"), "only a verdict"),
         (replaced(f"{OWN}-answer", "return x * x", "return x * np.random.normal()"), "other values"),
         (replaced(f"{OWN}-check", "### BEGIN HIDDEN TESTS", ""), "no hidden check"),
@@ -131,7 +133,7 @@ def add_leak(by_id, source):
         (replaced(f"{OWN}-answer", "return x * x", "return x * np.nan"), "nan"),
         (add_leak, "is in the student's copy"),
     ],
-    ids=["sound", "seed", "verdict", "random", "visible", "names", "stub", "error", "nan", "leak"],
+    ids=["sound", "seed", "two-seeds", "verdict", "random", "visible", "names", "stub", "error", "nan", "leak"],
 )
 def test_release_proves_that_exercises_can_be_graded(tmp_path, change, sentence):
     found = proof(tmp_path, change)

@@ -22,7 +22,7 @@ from course_utils.coursework.cluster import connected
 from course_utils.coursework.grading import MISSING, UNREADABLE, Json, make_reference, new_seed, ungraded
 from course_utils.coursework.notebooks import NOTEBOOKS_DIR, NotebookError, source_notebooks
 from course_utils.coursework.sandbox import Limits, find_sandbox
-from course_utils.coursework.submissions import Submission, UnreadableError, find_submissions
+from course_utils.coursework.submissions import Submission, UnreadableError, digest_of, find_submissions
 from course_utils.coursework.worker import Workers, make_job
 
 JOURNAL = "journal.jsonl"
@@ -110,17 +110,15 @@ def grade_class(
     begun = entries[0] if entries else {}
     if begun and begun["unsafe"] != unsafe:
         raise NotebookError(f"The batch in {out} was begun {'with' if begun['unsafe'] else 'without'} --unsafe: go on so.")
-    chosen = begun.get("notebooks") or notebooks or list(known)
+    submissions = find_submissions(submissions_dir, list(known))
+    handed_in = {submission.notebook for submission in submissions if submission.path}
+    chosen = begun.get("notebooks") or notebooks or [name for name in known if name in handed_in]
     for name in chosen:
         if name not in known:
             raise NotebookError(f"There is no notebook {name} in the course; there are {', '.join(known)}.")
-    submissions = find_submissions(submissions_dir, chosen, known)
-    if not (notebooks or begun):
-        handed_in = {submission.notebook for submission in submissions if submission.path}
-        chosen = [name for name in chosen if name in handed_in]
-        submissions = [submission for submission in submissions if submission.notebook in handed_in]
-        if not chosen:
-            raise NotebookError(f"{submissions_dir} holds no notebook of the course; their names are {', '.join(known)}.")
+    if not chosen:
+        raise NotebookError(f"{submissions_dir} holds no notebook of the course; their names are {', '.join(known)}.")
+    submissions = [submission for submission in submissions if submission.notebook in chosen]
     if dask:
         with connected(dask):
             pass
@@ -157,10 +155,12 @@ def _is_new(submission: Submission, result: Json | None) -> bool:
     """Return whether a submission has to be graded: it was not yet, or the student has handed in something else since."""
     if result is None:
         return True
-    with contextlib.suppress(UnreadableError):
-        digest = _digest(submission.read())
-        return bool(digest) and digest != result["digest"]
-    return False
+    try:
+        content = submission.read()
+    except UnreadableError as error:
+        return str(error) != result["note"]
+    # What has gone since it was graded keeps its marks.
+    return content is not None and digest_of(content) != result.get("digest")
 
 
 def _graded(
@@ -194,22 +194,18 @@ def _attempts(
     try:
         content = submission.read()
     except UnreadableError as error:
-        return ungraded(reference, UNREADABLE, str(error)) | {"digest": ""}
+        return ungraded(reference, UNREADABLE, str(error))
     if content is None:
         others = f" under its name; there is {', '.join(submission.others)[:200]}" if submission.others else ""
-        return ungraded(reference, MISSING, f"The notebook was not handed in{others}.") | {"digest": ""}
+        return ungraded(reference, MISSING, f"The notebook was not handed in{others}.")
     job = make_job(submission.notebook, content, common | {"reference": reference})
     reasons = []
     for _ in range(ATTEMPTS):
         marks = ask(job)
         if marks and "infrastructure" not in marks:
-            return marks | {"digest": _digest(content)}
+            return marks | {"digest": digest_of(content)}
         reasons.append(marks["infrastructure"] if marks else "the worker was killed")
     return {"infrastructure": reasons[-1]}
-
-
-def _digest(content: bytes | None) -> str:
-    return hashlib.sha256(content).hexdigest() if content is not None else ""
 
 
 def _digests(references: dict[str, Json]) -> dict[str, str]:

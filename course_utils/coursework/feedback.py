@@ -45,6 +45,7 @@ def check_submission(path: Path, source_dir: Path = NOTEBOOKS_DIR) -> list[Resul
     Raises:
         NotebookError: the file is no notebook, or not one of the course.
     """
+    # Says in a sentence with the file's name what is no notebook; the answers in it are then found as the grader finds them.
     read_notebook(path)
     name = path.name.removesuffix(".ipynb").partition(".update-")[0] + ".ipynb"
     if not (source_dir / name).is_file():

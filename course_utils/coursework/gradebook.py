@@ -16,7 +16,7 @@ from course_utils.coursework.feedback import ONLY_ANSWERS_RUN
 from course_utils.coursework.grading import KNOWN_ERRORS, Json, make_reference
 from course_utils.coursework.notebooks import NOTEBOOKS_DIR, NotebookError, read_notebook, write_whole
 from course_utils.coursework.sandbox import INFRASTRUCTURE
-from course_utils.coursework.submissions import UnreadableError, find_submissions, read_answers
+from course_utils.coursework.submissions import UnreadableError, digest_of, find_submissions, read_answers
 
 REASONS = {
     checks.RIGHT: "Right.",
@@ -88,17 +88,17 @@ def explanation(folder: Path, submissions_dir: Path, student: str, exercise_name
     submission = next(
         (s for s in find_submissions(submissions_dir, [result["notebook"]]) if s.student == student), None
     )
-    content = None
+    source = read_notebook(NOTEBOOKS_DIR / result["notebook"])
+    content, answer = None, ""
     if submission:
         with contextlib.suppress(UnreadableError):
             content = submission.read()
-    source = read_notebook(NOTEBOOKS_DIR / result["notebook"])
-    answer = read_answers(content, source).sources.get(exercise_name, "") if content and mark["reason"] != "unreadable" else ""
-    is_same = content is None or hashlib.sha256(content).hexdigest() == result["digest"]
+            answer = read_answers(content, source).sources.get(exercise_name, "") if content else ""
+    is_same = content is None or digest_of(content) == result.get("digest")
     what = "What was run:" if is_same else "Handed in again since, not yet graded (use --resume):"
     lines = [
         f"{student}, {result['notebook']}, {exercise_name}: {mark['points']:g} of {mark['of']:g} points, {mark['reason']}",
-        f"seed {entries[0]['seed']}, submission {result['digest'] or 'none'}", mark["note"] or result["note"], "", what, answer, "",
+        f"seed {entries[0]['seed']}, submission {result.get('digest', 'none')}", mark["note"] or result["note"], "", what, answer, "",
     ]  # fmt: skip
     for check, expected in zip(mark["checks"], reference["expected"][exercise_name]):
         verdict = "passed" if check["passed"] else "failed"

@@ -11,6 +11,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from course_utils.coursework.notebooks import NotebookError, with_answers
+from course_utils.coursework.statements import defined, used
 
 EXPLANATION = {"truth", "mistakes", "standard_error", "rtol", "atol"}
 CHECKS_MODULE = "course_utils.coursework.checks"
@@ -51,10 +52,10 @@ def without_truth(source: str, name: str) -> str:
     by_functions: set[str] = set()
     while True:
         kept = _needed(statements, by_functions)
-        used = set().union(*(_names(each, ast.Load) for each in kept if _defines_function(each)))
-        if used <= by_functions:
+        more = set().union(*(used(each) for each in kept if _defines_function(each)))
+        if more <= by_functions:
             break
-        by_functions |= used
+        by_functions |= more
     body = "\n".join(map(ast.unparse, kept))
     return f"from {CHECKS_MODULE} import check, check_seed\n{body}\n"
 
@@ -63,7 +64,7 @@ def _needed(statements: list[ast.stmt], needed: set[str]) -> list[ast.stmt]:
     """Return the checks, and the statements that they need, given the names that are needed after the last one."""
     kept, needed = [], set(needed)
     for statement in reversed(statements):
-        stored, loaded = _names(statement, ast.Store), _names(statement, ast.Load)
+        stored, loaded = defined(statement), used(statement)
         may_change_things = isinstance(statement, ast.Expr) and bool(loaded & needed)
         if _calls_of_check(statement) or may_change_things or stored & needed:
             if isinstance(statement, ast.Assign | ast.FunctionDef | ast.Import | ast.ImportFrom):
@@ -84,20 +85,3 @@ def _calls_of_check(statement: ast.stmt) -> list[ast.Call]:
         node for node in ast.walk(statement)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check"
     ]  # fmt: skip
-
-
-def _names(statement: ast.stmt, context: type[ast.expr_context]) -> set[str]:
-    """Return the names that ``statement`` defines (``Store``) or uses (``Load``), those inside of functions included."""
-    names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
-    if context is ast.Store:
-        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-            return {statement.name}
-        for node in ast.walk(statement):
-            if isinstance(node, ast.alias):
-                names.add((node.asname or node.name).partition(".")[0])
-            # To write into a part of something is to change it.
-            if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
-                names |= {inner.id for inner in ast.walk(node.value) if isinstance(inner, ast.Name)}
-    elif isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
-        names.add(statement.target.id)
-    return names

@@ -7,13 +7,13 @@ link, or evaluated.
 
 import ast
 import contextlib
+import hashlib
 import json
 import os
 import re
 import stat
-import symtable
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,12 +21,14 @@ from typing import Any
 from nbformat import NotebookNode
 
 from course_utils.coursework.notebooks import MARKER, NotebookError, exercises, student_copy
+from course_utils.coursework.statements import defined, used
 
 MAX_NOTEBOOK_BYTES = 20_000_000
 MAX_ARCHIVE_BYTES = 200_000_000
 MAX_ENTRIES = 20_000
 MAX_ANSWER_CHARACTERS = 200_000
-STAR = "*"
+# Names of what archivers, editors and systems leave beside the files of their user begin so.
+HIDDEN = (".", "__MACOSX")
 
 
 class UnreadableError(NotebookError):
@@ -82,6 +84,11 @@ class Submission:
         return content
 
 
+def digest_of(content: bytes) -> str:
+    """Return what tells one hand-in from another."""
+    return hashlib.sha256(content).hexdigest()
+
+
 @dataclass(frozen=True)
 class Answers:
     """The source of each answer found, by exercise, and what is worth noting about how it was found."""
@@ -90,10 +97,8 @@ class Answers:
     notes: dict[str, str]
 
 
-def find_submissions(folder: Path, notebooks: list[str], every_notebook: Iterable[str] = ()) -> list[Submission]:
+def find_submissions(folder: Path, notebooks: list[str]) -> list[Submission]:
     """Return one submission for each student and each of ``notebooks``, in order, with or without a file.
-
-    ``every_notebook`` are the names of all notebooks of the course, of which ``notebooks`` are some.
 
     Raises:
         NotebookError: ``folder`` is none, or nobody handed in anything.
@@ -107,10 +112,12 @@ def find_submissions(folder: Path, notebooks: list[str], every_notebook: Iterabl
         student = place.stem if place.suffix == ".zip" else place.name
         files, refused = [], ""
         try:
+            if place.is_symlink():
+                raise UnreadableError("A link was handed in: links are not followed.")
             files = list(_members(place) if place.suffix == ".zip" else _files(place))
         except UnreadableError as error:
             refused = str(error)
-        others = tuple(name for name, *_ in files if not any(_is_called(name, notebook) for notebook in every_notebook))
+        others = tuple(name for name, *_ in files if not any(_is_called(name, notebook) for notebook in notebooks))
         for notebook in notebooks:
             named = [entry for entry in files if _is_called(entry[0], notebook)]
             # The plain name first, then what browsers and Jupyter make of it when it is there already.
@@ -127,20 +134,16 @@ def find_submissions(folder: Path, notebooks: list[str], every_notebook: Iterabl
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path, str]]:
-    if folder.is_symlink():
-        raise UnreadableError("A link was handed in, not a folder: links are not followed.")
     for directory, subdirectories, names in os.walk(folder, followlinks=False):
-        subdirectories[:] = sorted(name for name in subdirectories if not name.startswith("."))
+        subdirectories[:] = sorted(name for name in subdirectories if not name.startswith(HIDDEN))
         for name in sorted(names):
             path = Path(directory, name)
-            if name.endswith(".ipynb"):
+            if name.endswith(".ipynb") and not name.startswith(HIDDEN):
                 yield path.relative_to(folder).as_posix(), path, ""
 
 
 def _members(archive_path: Path) -> Iterator[tuple[str, Path, str]]:
     """Yield the notebooks of an archive that hides nothing: no links, no way out of it, no bomb."""
-    if archive_path.is_symlink():
-        raise UnreadableError("A link was handed in, not an archive: links are not followed.")
     too_much = f"The archive holds more than {MAX_ENTRIES} files or {MAX_ARCHIVE_BYTES // 1_000_000} MB: pack the notebooks alone."
     if archive_path.stat().st_size > MAX_ARCHIVE_BYTES:
         raise UnreadableError(too_much)
@@ -157,11 +160,10 @@ def _members(archive_path: Path) -> Iterator[tuple[str, Path, str]]:
     for entry in sorted(entries, key=lambda entry: entry.filename):
         parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
         is_link = stat.S_ISLNK(entry.external_attr >> 16)
-        if is_link or ".." in parts or parts[:1] == ("/",):
+        if is_link or ".." in parts or parts[0] == "/":
             raise UnreadableError("The archive holds a link, or a path that leads out of it: pack the notebooks alone.")
-        if not parts or any(part.startswith(".") or part == "__MACOSX" for part in parts):
-            continue
-        yield entry.filename, archive_path, entry.filename
+        if not any(part.startswith(HIDDEN) for part in parts):
+            yield entry.filename, archive_path, entry.filename
 
 
 def _is_called(path: str, notebook: str) -> bool:
@@ -202,67 +204,51 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
     for cell in cells:
         if id(cell) in claimed:
             name = claimed[id(cell)]
-            sources[name] = "\n\n".join(filter(None, ["\n".join(_used(helpers, sources[name])), sources[name]]))
+            sources[name] = "\n\n".join(filter(None, [_needed(helpers, sources[name]), sources[name]]))
         elif not ({cell["id"], cell["source"].strip()} & given or cell["grade_id"]):
             room -= len(cell["source"])
             helpers += _helpers(cell["source"]) if room >= 0 else []
     return Answers(sources, notes)
 
 
-@dataclass(frozen=True)
-class _Helper:
-    """One statement of a cell that a student added, with the names that it defines and the names that it needs."""
-
-    source: str
-    defines: set[str]
-    needs: set[str]
-
-
-def _helpers(source: str) -> list[_Helper]:
-    """Return the functions, classes, imports and assignments of a cell; of one that is no Python, nothing."""
+def _helpers(source: str) -> list[ast.stmt]:
+    """Return the functions, classes, imports and assignments of a cell that a student added."""
     kinds = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.AugAssign
-    texts = _statements(source, kinds)
-    # Nobody can tell what a star brings along.
-    return [_Helper(text, {STAR}, set()) if text.endswith("import *") else _Helper(text, *_names(text)) for text in texts]
+    return [statement for statement in _statements(source) if isinstance(statement, kinds)]
 
 
-def _used(helpers: list[_Helper], answer: str) -> list[str]:
+def _needed(helpers: list[ast.stmt], answer: str) -> str:
     """Return those of ``helpers`` that ``answer`` uses, directly or through one another: experiments are not run again."""
-    own, needs = _names("\n".join(_statements(answer, ast.stmt)))
+    own = _statements(answer)
+    # Nobody can tell what a star brings along.
+    todo = ["*", *set().union(*map(used, own)) - set().union(*map(defined, own))]
     by_name: dict[str, list[int]] = {}
     for number, helper in enumerate(helpers):
-        for name in helper.defines:
+        for name in _brought(helper):
             by_name.setdefault(name, []).append(number)
-    used, todo = set(), [STAR, *needs - own]
+    needed = set()
     while todo:
         for number in by_name.pop(todo.pop(), []):
-            used.add(number)
-            todo += helpers[number].needs
-    return [helpers[number].source for number in sorted(used)]
+            needed.add(number)
+            todo += used(helpers[number])
+    return "\n".join(ast.unparse(helpers[number]) for number in sorted(needed))
 
 
-def _statements(source: str, kinds: Any) -> list[str]:
-    """Return the statements of some kinds in a cell, its magics left out; of what is no Python, nothing."""
+def _brought(helper: ast.stmt) -> set[str]:
+    is_star = isinstance(helper, ast.ImportFrom) and helper.names[0].name == "*"
+    return {"*"} if is_star else defined(helper)
+
+
+def _statements(source: str) -> list[ast.stmt]:
+    """Return the statements of a cell, its magics left out; of what is no Python, or nested too deeply, nothing."""
     for text in (source, re.sub(r"^[ \t]*[%!?].*$", "", source, flags=re.MULTILINE)):
         with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-            return [ast.unparse(statement) for statement in ast.parse(text).body if isinstance(statement, kinds)]
+            statements = ast.parse(text).body
+            # What is nested too deeply to be looked at is so here, and not later.
+            for statement in statements:
+                used(statement)
+            return statements
     return []
-
-
-def _names(source: str) -> tuple[set[str], set[str]]:
-    """Return the global names that some statements define, and those that they use without having defined them."""
-    defined, needed = set(), set()
-    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        tables = [symtable.symtable(source, "a cell", "exec")]
-        for symbol in tables[0].get_symbols():
-            if symbol.is_assigned() or symbol.is_imported():
-                defined.add(symbol.get_name())
-        while tables:
-            table = tables.pop()
-            tables += table.get_children()
-            is_top = table.get_type() == "module"
-            needed |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (is_top or s.is_global())}
-    return defined, needed
 
 
 def _code_cells(content: bytes) -> list[dict[str, Any]]:

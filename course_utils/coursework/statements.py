@@ -1,0 +1,43 @@
+"""Which global names a statement defines and which it uses: what is needed to leave out what nothing needs."""
+
+import ast
+import symtable
+
+
+def defined(statement: ast.stmt) -> set[str]:
+    """Return the global names that ``statement`` defines or, writing into a part of what they stand for, changes.
+
+    Raises:
+        RecursionError: it is nested too deeply to be looked at.
+    """
+    table = _table(statement)
+    names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    if not isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        for node in ast.walk(statement):
+            if isinstance(node, ast.NamedExpr):
+                names.add(node.target.id)
+            if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
+                names |= {inner.id for inner in ast.walk(node.value) if isinstance(inner, ast.Name)}
+    return names
+
+
+def used(statement: ast.stmt) -> set[str]:
+    """Return the global names that ``statement`` uses, at once or in the functions that it defines.
+
+    Raises:
+        RecursionError: it is nested too deeply to be looked at.
+    """
+    names = set()
+    if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
+        names.add(statement.target.id)
+    tables = [_table(statement)]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        is_top = table.get_type() == "module"
+        names |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced() and (is_top or symbol.is_global())}
+    return names
+
+
+def _table(statement: ast.stmt) -> symtable.SymbolTable:
+    return symtable.symtable(ast.unparse(statement), "a statement", "exec")
