@@ -79,6 +79,7 @@ def toy_source():
                 f"check('{function} of four other numbers', lambda: {function}(hidden))\n### END HIDDEN TESTS",
                 f"{name}-check",
                 nbgrader=nbgrader(f"{name}-check", POINTS[name]),
+                tags=["rtol=1e-6"] if name == OWN else [],
             ),
         ]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}}
@@ -210,6 +211,7 @@ CLASS = {
     # What must get full marks.
     "right": (as_bytes(handed_in()), FULL, {"right"}),
     "other-rounding": (with_own("def square(x):\n    return [np.float32(v) ** 2 for v in x]"), FULL, {"right"}),
+    "within-the-tolerance": (as_bytes(handed_in(RIGHT | {"ex-double": "def double(x):\n    return 2.0002 * x"})), FULL, {"right"}),
     "with-a-warning": (with_own("import warnings\ndef square(x):\n    warnings.warn('old')\n    return x * x"), FULL, {"right"}),
     "with-prints": (with_own("def square(x):\n    print('x is', x)\n    return x * x\nprint(square(2))"), FULL, {"right"}),
     "with-helper-cells": (as_json(helper), FULL, {"right"}),
@@ -337,6 +339,7 @@ CLASS = {
     "learned-by-heart": (with_own("def square(x):\n    return np.array(HEART)[:len(x)]"), NOTHING, {"wrong"}),
     "forged-messages": (with_own(FORGED), NOTHING, None),
     "nbval-skip": (with_own("# NBVAL_SKIP\ndef square(x):\n    return 0 * x"), NOTHING, None),
+    "outside-of-the-cell's-tolerance": (with_own("def square(x):\n    return 1.0001 * x * x"), NOTHING, {"wrong"}),
     "nan": (with_own("def square(x):\n    return np.nan * x"), NOTHING, {"wrong"}),
     "huge": (with_own("def square(x):\n    return 1e308 * 10 * x"), NOTHING, {"wrong"}),
     "many-numbers": (with_own("def square(x):\n    return np.ones(10**6)"), NOTHING, None),

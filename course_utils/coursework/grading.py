@@ -17,7 +17,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from course_utils.coursework import checks
-from course_utils.coursework.comparison import agree
+from course_utils.coursework.comparison import Tolerance, agree, tolerance_from_tags
 from course_utils.coursework.feedback import run_with_nbval
 from course_utils.coursework.grading_copy import grading_copy
 from course_utils.coursework.nbval_plugin import DIED, OUTPUT_LIMIT, TIMEOUT
@@ -162,7 +162,8 @@ def _judge(exercise: Exercise, run: Run, expected: list[Json]) -> Json:
     for record in run.cells.get(exercise.check.id, {}).get("checks", []):
         if isinstance(record.get("name"), str):
             said.setdefault(record["name"], record)
-    found = [_compare(said.get(check["name"]), check) for check in expected]
+    tolerance = tolerance_from_tags(exercise.check.metadata.get("tags", []))
+    found = [_compare(said.get(check["name"]), check, tolerance) for check in expected]
     passed = sum(check["passed"] for check in found)
     mark = _mark(exercise, _reason(exercise, run, list(said.values()), passed, len(found)))
     mark["points"] = round(exercise.points * passed / len(found), 2)
@@ -171,12 +172,12 @@ def _judge(exercise: Exercise, run: Run, expected: list[Json]) -> Json:
     return mark
 
 
-def _compare(record: Json | None, expected: Json) -> Json:
+def _compare(record: Json | None, expected: Json, tolerance: Tolerance) -> Json:
     """Return whether one check was passed, and for a visible one what the values say about the mistake."""
     values = record.get("values") if record else None
     if not _is_array(values):
         values = None
-    passed = values is not None and agree(expected["values"], values)
+    passed = values is not None and agree(expected["values"], values, tolerance)
     hint = ""
     if values and not passed and expected["visible"] and expected["expected"]:
         hint = checks.explain(checks.from_json(values), expected["expected"])
