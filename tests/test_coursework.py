@@ -144,6 +144,9 @@ def test_source_without_check_or_answer_is_refused(source_dir):
         exercises(new_notebook(cells=without_check))
     with pytest.raises(NotebookError, match="ex-mean-check stands after no answer"):
         exercises(new_notebook(cells=[cell for cell in notebook.cells if cell.id != "ex-mean-answer"]))
+    notebook.cells[-1].metadata.tags = ["rtol=one"]
+    with pytest.raises(NotebookError, match="ex-mean-check gives no tolerance.*'one'"):
+        exercises(notebook)
 
 
 # --- nbval ------------------------------------------------------------------------------------------------------------

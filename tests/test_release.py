@@ -112,6 +112,10 @@ def replaced(identity, old, new):
     return change
 
 
+def lenient(by_id, source):
+    by_id[f"{OWN}-check"].metadata.tags = ["rtol=100"]
+
+
 def add_leak(by_id, source):
     source.cells.append(cell("markdown", "The answer: return x * x  # and nothing else", "leak"))
     by_id[f"{OWN}-answer"].source = by_id[f"{OWN}-answer"].source.replace("return x * x", "return x * x  # and nothing else")
@@ -126,6 +130,9 @@ def add_leak(by_id, source):
         (replaced(f"{OWN}-check", f"check_seed('{OWN}')", f"check_seed('{OWN}') % 2"), "same values with another seed"),
         (replaced(f"{OWN}-check", "lambda: square(hidden)", "lambda: (square(hidden) > 0).astype(float)"), "only a verdict"),
         (replaced(f"{OWN}-answer", "return x * x", "return x * np.random.normal()"), "other values"),
+        # Within 10⁻³, but the check's cell asks for more.
+        (replaced(f"{OWN}-answer", "return x * x", "return x * x * (1 + 1e-4 * np.random.uniform())"), "other values"),
+        (lenient, "same values with another seed"),
         (replaced(f"{OWN}-check", "### BEGIN HIDDEN TESTS", ""), "no hidden check"),
         (replaced(f"{OWN}-check", "square of four other numbers", "square of five numbers"), "same name"),
         (replaced(f"{OWN}-check", "lambda: square(inputs)", "lambda: inputs"), "although nothing was answered"),
@@ -133,7 +140,7 @@ def add_leak(by_id, source):
         (replaced(f"{OWN}-answer", "return x * x", "return x * np.nan"), "nan"),
         (add_leak, "is in the student's copy"),
     ],
-    ids=["sound", "seed", "two-seeds", "verdict", "random", "visible", "names", "stub", "error", "nan", "leak"],
+    ids=["sound", "seed", "two-seeds", "verdict", "random", "a-little-random", "lenient", "visible", "names", "stub", "error", "nan", "leak"],
 )
 def test_release_proves_that_exercises_can_be_graded(tmp_path, change, sentence):
     found = proof(tmp_path, change)

@@ -17,7 +17,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from course_utils.coursework import checks
-from course_utils.coursework.comparison import Tolerance, agree, tolerance_from_tags
+from course_utils.coursework.comparison import Tolerance, agree
 from course_utils.coursework.feedback import run_with_nbval
 from course_utils.coursework.grading_copy import grading_copy
 from course_utils.coursework.nbval_plugin import DIED, OUTPUT_LIMIT, TIMEOUT
@@ -79,7 +79,7 @@ def make_reference(path: Path, seed: str, cache: Path | None = None) -> Json:
                     f"{path.name}: the reference solution of {exercise.name} does not get through the check "
                     f"{record['name']!r}: {record['explanation']}"
                 )
-            if record["name"] != full["name"] or not agree(full["values"], record["values"]):
+            if record["name"] != full["name"] or not agree(full["values"], record["values"], exercise.tolerance):
                 raise NotebookError(
                     f"{path.name}: the check {full['name']!r} of {exercise.name} gives other values when the truth is "
                     "left out: draw what an explanation needs after, or apart from, what a check needs."
@@ -104,7 +104,9 @@ def fill_cache(reference: Json, cache: Path) -> None:
     for exercise in exercises(source):
         found = run.cells.get(exercise.check.id, {}).get("checks", [])
         expected = reference["expected"][exercise.name]
-        if len(found) != len(expected) or not all(agree(e["values"], f["values"]) for e, f in zip(expected, found)):
+        if len(found) != len(expected) or not all(
+            agree(e["values"], f["values"], exercise.tolerance) for e, f in zip(expected, found)
+        ):
             raise InfrastructureError(f"On this machine the reference solution of {exercise.name} gives other values ({run.ended}).")
 
 
@@ -162,8 +164,7 @@ def _judge(exercise: Exercise, run: Run, expected: list[Json]) -> Json:
     for record in run.cells.get(exercise.check.id, {}).get("checks", []):
         if isinstance(record.get("name"), str):
             said.setdefault(record["name"], record)
-    tolerance = tolerance_from_tags(exercise.check.metadata.get("tags", []))
-    found = [_compare(said.get(check["name"]), check, tolerance) for check in expected]
+    found = [_compare(said.get(check["name"]), check, exercise.tolerance) for check in expected]
     passed = sum(check["passed"] for check in found)
     mark = _mark(exercise, _reason(exercise, run, list(said.values()), passed, len(found)))
     mark["points"] = round(exercise.points * passed / len(found), 2)

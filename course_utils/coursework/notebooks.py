@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from course_utils.coursework.comparison import Tolerance, tolerance_from_tags
 from course_utils.errors import CourseError
 
 NOTEBOOKS_DIR = Path(__file__).resolve().parent.parent.parent / "notebooks"
@@ -31,13 +32,17 @@ class NotebookError(CourseError):
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise of a source notebook: an answer cell with a solution, and the cell that checks it."""
+    """One exercise of a source notebook: an answer cell with a solution, and the cell that checks it.
+
+    Two values of a check are the same, to whomever compares them, if they agree within ``tolerance``.
+    """
 
     name: str
     title: str
     points: float
     answer: NotebookNode
     check: NotebookNode
+    tolerance: Tolerance
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -81,7 +86,7 @@ def exercises(notebook: NotebookNode) -> list[Exercise]:
     """Return the exercises of a source notebook, in order.
 
     Raises:
-        NotebookError: an answer has no check, or a check no answer, of the same name.
+        NotebookError: an answer has no check, or a check no answer, of the same name; or a check's tolerance is no number.
     """
     titles, answers, found = {}, {}, []
     for cell in notebook.cells:
@@ -94,7 +99,11 @@ def exercises(notebook: NotebookNode) -> list[Exercise]:
             name = role["grade_id"].removesuffix("-check")
             if name not in answers:
                 raise NotebookError(f"The check cell {cell.id} stands after no answer cell called {name}-answer.")
-            found.append(Exercise(name, titles.get(name, name), role["points"], answers.pop(name), cell))
+            try:
+                tolerance = tolerance_from_tags(cell.metadata.get("tags", []))
+            except ValueError as error:
+                raise NotebookError(f"A tag of the check cell {cell.id} gives no tolerance ({error}): write it like rtol=0.01.") from None
+            found.append(Exercise(name, titles.get(name, name), role["points"], answers.pop(name), cell, tolerance))
     if answers:
         raise NotebookError(f"The answer cell {next(iter(answers))}-answer has no check cell.")
     return found

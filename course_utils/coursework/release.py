@@ -97,11 +97,11 @@ def prove(path: Path) -> list[str]:
         if all(check["visible"] for check in first[exercise.name]):
             wrong.append(f"{exercise.name}: it has no hidden check.")
         for name, values in expected.items():
-            if not agree(values, again[exercise.name].get(name)):
+            if not agree(values, again[exercise.name].get(name), exercise.tolerance):
                 wrong.append(f"{exercise.name}: {name!r} gives other values when it is run again with the same seed.")
             # What is nearly the same for any seed could be guessed, or learned by heart.
             drawn = [values, *(other[exercise.name].get(name) for other in others)]
-            if any(agree(one, another) for one, another in itertools.combinations(drawn, 2)):
+            if any(agree(one, another, exercise.tolerance) for one, another in itertools.combinations(drawn, 2)):
                 wrong.append(f"{exercise.name}: {name!r} gives the same values with another seed.")
             if set(values["flat"]) <= {0.0, 1.0}:
                 wrong.append(f"{exercise.name}: {name!r} is only a verdict, not a value.")
