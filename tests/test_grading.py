@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import psutil
 import pytest
 from distributed import Client
 
-from course_utils.coursework import batch, checks, cluster, sandbox
+from course_utils.coursework import batch, checks, cluster, grading, sandbox
 from course_utils.coursework.batch import Journal, grade_class, results
 from course_utils.coursework.gradebook import write_gradebook
 from course_utils.coursework.grading_copy import without_truth
@@ -40,6 +41,7 @@ RIGHT = {
     "ex-total": "def total(x):\n    return np.sum(x)",
 }
 OWN = "ex-square"
+HINT = "Have you tried large numbers?"
 POINTS = {"ex-double": 1, "ex-square": 4, "ex-total": 2}
 
 try:
@@ -76,7 +78,7 @@ def toy_source():
                 f"inputs = np.random.default_rng(check_seed({name!r})).normal(size=5)\ntruth = {truths[name]}\n"
                 f"check('{function} of five numbers', lambda: {function}(inputs), truth=truth,\n"
                 "      mistakes={'The sign is turned around.': -truth})\n### BEGIN HIDDEN TESTS\nhidden = 3 + inputs[:4]\n"
-                f"check('{function} of four other numbers', lambda: {function}(hidden))\n### END HIDDEN TESTS",
+                f"check('{function} of four other numbers', lambda: {function}(hidden), hint='{HINT}')\n### END HIDDEN TESTS",
                 f"{name}-check",
                 nbgrader=nbgrader(f"{name}-check", POINTS[name]),
                 tags=["rtol=1e-6"] if name == OWN else [],
@@ -258,6 +260,16 @@ CLASS = {
     ),
     "output-flood": (with_own("while True:\n    print('x' * 10_000)"), NOTHING, {"output limit", "memory"}),
     "exit": (with_own("import os\nos._exit(0)"), NOTHING, {"died"}),
+    "exit-between": (
+        as_bytes(
+            handed_in(
+                {"ex-double": "def times(a, b):\n    return a * b\ndef double(x):\n    return times(2, x)", OWN: "import os\nos._exit(0)",
+                 "ex-total": "def total(x):\n    return np.sum(times(1, x))"}
+            )
+        ),
+        NOTHING,
+        {"died"},
+    ),
     "segfault": (with_own("import ctypes\nctypes.string_at(0)"), NOTHING, {"died"}),
     "stopped": (with_own("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)"), NOTHING, {"timeout"}),
     "kill-everything": (with_own("import os\nos.kill(-1, 9)"), NOTHING, {"died"}),
@@ -353,7 +365,7 @@ CLASS = {
         FULL,
         {"right"},
     ),
-    "leak": (with_own("def square(x):\n    raise ValueError(f'hidden input {list(x)} <script>alert(1)</script>')"), NOTHING, {"error"}),
+    "leak": (with_own("def square(x):\n    raise ValueError(f'hidden input {list(x)} <script>alert(1)</script> KeyError')"), NOTHING, {"error"}),
     "<script>alert(1)<": (with_own("def square(x):\n    raise ValueError('\\x1b[31mred')"), NOTHING, {"error"}),
     "=HYPERLINK(1)": (as_bytes(handed_in()), FULL, {"right"}),
 }
@@ -387,6 +399,9 @@ def school(tmp_path_factory):
     archive(submissions / "zip-traversal.zip", {f"../right/{NOTEBOOK}": as_bytes(handed_in())})
     archive(submissions / "zip-bomb.zip", {NOTEBOOK: bytes(300_000_000)})
     (submissions / "zip-of-nothing.zip").write_bytes(b"not a zip archive")
+    (submissions / "tar.tar.gz").write_bytes(b"whatever")
+    (submissions / "loose.ipynb").write_bytes(as_bytes(handed_in()))
+    (submissions / "read me.txt").write_text("Not a student's.")
     (submissions / "other-name").mkdir()
     (submissions / "other-name" / "homework2.ipynb").write_bytes(as_bytes(handed_in()))
     os.environ["COURSE_TEST_SECRET"] = "not for students"
@@ -453,6 +468,7 @@ def test_everyone_gets_what_they_earned(school, student):
     [
         ("a-gigabyte", "unreadable"), ("a-pipe", "unreadable"), ("a-link", "unreadable"), ("linked-folder", "unreadable"),
         ("zip-traversal", "unreadable"), ("zip-bomb", "unreadable"), ("zip-of-nothing", "unreadable"), ("zipped", "right"),
+        ("tar", "unreadable"), ("loose", "unreadable"),
         ("other-name", "missing"),
     ],
 )  # fmt: skip
@@ -472,7 +488,8 @@ def test_nothing_is_left_running(school):
 
 def test_everyone_has_a_row_with_a_reason(school):
     rows = list(csv.DictReader(io.StringIO((school["grades"] / "grades.csv").read_text())))
-    students = {path.stem if path.suffix == ".zip" else path.name for path in school["submissions"].iterdir()}
+    students = {path.name for path in school["submissions"].iterdir() if path.is_dir() or path.is_symlink()}
+    students |= {"zipped", "zip-traversal", "zip-bomb", "zip-of-nothing", "tar", "loose"}
     assert len(rows) == len(students)
     assert all(row["reasons"] for row in rows)
 
@@ -486,17 +503,19 @@ def test_a_formula_in_a_name_is_text(school):
 def test_feedback_says_nothing_that_a_stranger_wrote(school):
     """Neither the hidden inputs, raised as an error's text, nor markup, nor a terminal's escapes."""
     pages = [path.read_text() for path in (school["grades"] / "feedback").iterdir()]
-    assert len(pages) == len(list(school["submissions"].iterdir()))
+    assert len(pages) == len({result["student"] for result in results(Journal(school["grades"]).read())})
     for page in [*pages, (school["grades"] / "class.html").read_text()]:
         assert "hidden input" not in page and "<script" not in page and "\x1b" not in page
     page = (school["grades"] / "feedback" / "leak.html").read_text()
-    assert "ValueError" in page
+    assert "ValueError" in page and "KeyError" not in page
 
 
-def test_a_visible_check_gives_its_hint_and_a_hidden_one_none(school):
+def test_a_visible_check_explains_and_a_hidden_one_says_what_its_author_wrote(school):
     by_visible = {check["visible"]: check for check in marks(school, "wrong-sign")[OWN]["checks"]}
     assert "The sign is turned around." in by_visible[True]["hint"]
-    assert by_visible[False]["hint"] == ""
+    assert by_visible[False]["hint"] == HINT
+    pages = {student: (school["grades"] / "feedback" / f"{student}.html").read_text() for student in ("half-right", "right", "exit")}
+    assert HINT in pages["half-right"] and HINT not in pages["right"] + pages["exit"]
 
 
 def test_interrupted_and_resumed_gives_the_same_bytes(school, tmp_path):
@@ -659,6 +678,88 @@ def test_a_worker_with_other_code_gives_no_marks():
     assert "another version" in grade_job(job)["infrastructure"]
 
 
+def run_alone(source, **limits):
+    """Run one code cell in a sandbox of its own."""
+    notebook = nbformat.v4.new_notebook(cells=[cell("code", source, "only")], metadata=toy_source().metadata)
+    notebook.cells[0].execution_count = 1
+    return sandbox.run_in_sandbox(notebook, SEED, Limits(**limits), sandbox=SANDBOX)
+
+
+def test_processes_of_one_stranger_take_none_away_from_another():
+    """The limit is for all processes of a user, so that neighbours must not be one."""
+    many = "import subprocess, time\nmany = [subprocess.Popen(['sleep', '60']) for _ in range(60)]\nprint('here')\ntime.sleep(12)"
+    greedy = threading.Thread(target=run_alone, args=[many], kwargs={"processes": 100})
+    greedy.start()
+    try:
+        deadline = time.monotonic() + 60
+        while sum(process.name() == "sleep" for process in psutil.process_iter()) < 60:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        modest = "import subprocess\nmany = [subprocess.Popen(['sleep', '60']) for _ in range(40)]"
+        run = run_alone(modest, processes=100)
+        assert run.cells["only"]["passed"], run
+    finally:
+        greedy.join()
+    assert not run_alone(modest, processes=45).cells["only"]["passed"]
+
+
+def test_the_time_for_a_notebook_is_bounded_by_its_exercises(school, monkeypatch):
+    """Each exercise has one turn with the others and at the most one alone, and each run has a deadline."""
+    runs, run_in_sandbox = [], grading.run_in_sandbox
+
+    def counted(*arguments, **options):
+        runs.append(arguments)
+        return run_in_sandbox(*arguments, **options)
+
+    reference = grading.make_reference(school["source_dir"] / NOTEBOOK, SEED)
+    monkeypatch.setattr(grading, "run_in_sandbox", counted)
+    content = as_bytes(handed_in(dict.fromkeys(RIGHT, "while True:\n    pass")))
+    marks = grading.grade(content, reference, Limits(seconds_per_cell=2), sandbox=SANDBOX)
+    assert {mark["reason"] for mark in marks["exercises"].values()} == {"timeout"}
+    assert len(runs) == 1 + len(RIGHT)
+
+
+def test_nothing_compiled_of_a_solution_is_where_a_stranger_can_read(tmp_path):
+    """Neither of functions that it names nor of those without a name."""
+    source = toy_source()
+    own = next(each for each in source.cells if each.id == f"{OWN}-answer")
+    own.source = own.source.replace(
+        "    return x * x",
+        "    import jax\n    def mine(y): return y * y\n    jax.lax.scan(lambda c, y: (c + y, y), 0.0, x)\n"
+        "    jax.jit(lambda y: y + 0.25)(x)\n    jax.lax.fori_loop(0, 3, lambda i, y: y + i, 0.0)\n    return jax.jit(mine)(x) + 0 * jax.numpy.sin(x)",
+    )
+    write_notebook(source, tmp_path / NOTEBOOK)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    names = []
+    forget = grading._forget_answers
+
+    def watched(folder, source):
+        names.append({path.name.split("-")[0] for path in folder.iterdir()})
+        forget(folder, source)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grading, "_forget_answers", watched)
+        grading.make_reference(tmp_path / NOTEBOOK, SEED, cache)
+    left = {path.name.split("-")[0] for path in cache.iterdir()}
+    assert {"jit_mine", "jit__lambda", "jit_scan", "jit_sin"} <= names[0]
+    assert "jit_sin" in left and not left & {"jit_mine", "jit__lambda", "jit_scan", "jit_while"}
+
+
+def test_two_batches_do_not_write_into_one_folder(school, tmp_path):
+    with batch._alone_in(tmp_path), pytest.raises(NotebookError, match="Another batch is at work"):
+        grade_class(school["submissions"], tmp_path, source_dir=school["source_dir"])
+
+
+def test_grades_that_cannot_be_written_are_a_sentence(school, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotebookError, match="cannot be written to"):
+        grade_class(school["submissions"], tmp_path / "file", source_dir=school["source_dir"])
+    with pytest.raises(NotebookError, match="no notebook nonsense"):
+        grade_class(school["submissions"], tmp_path / "new", notebooks=["nonsense"], source_dir=school["source_dir"])
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_failing_machine_is_never_a_score(school, tmp_path, monkeypatch):
     few = tmp_path / "few"
     shutil.copytree(school["submissions"] / "right", few / "right")
@@ -690,7 +791,7 @@ def test_unsafe_is_stamped_on_every_result(school, tmp_path):
 def test_no_truth_is_computed_where_strangers_run():
     source = next(c.source for c in toy_source().cells if c.id == f"{OWN}-check")
     left = without_truth(source, "x")
-    assert "truth" not in left and "np.power" not in left and "sign" not in left
+    assert "truth" not in left and "np.power" not in left and "sign" not in left and HINT not in left
     assert "hidden = 3 + inputs[:4]" in left and left.count("check(") == 2
 
 

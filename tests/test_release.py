@@ -139,8 +139,9 @@ def add_leak(by_id, source):
         (replaced(f"{OWN}-answer", "return x * x", "raise ValueError(x)"), "does not get through"),
         (replaced(f"{OWN}-answer", "return x * x", "return x * np.nan"), "nan"),
         (add_leak, "is in the student's copy"),
+        (replaced(f"{OWN}-answer", "return x * x", "return double(x) * x / 2"), "'double' of another exercise's answer"),
     ],
-    ids=["sound", "seed", "two-seeds", "verdict", "random", "a-little-random", "lenient", "visible", "names", "stub", "error", "nan", "leak"],
+    ids=["sound", "seed", "two-seeds", "verdict", "random", "a-little-random", "lenient", "visible", "names", "stub", "error", "nan", "leak", "leaning"],
 )
 def test_release_proves_that_exercises_can_be_graded(tmp_path, change, sentence):
     found = proof(tmp_path, change)

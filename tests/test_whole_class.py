@@ -56,7 +56,7 @@ def hand_in(submissions):
 
 def start(folder, how):
     command = [sys.executable, "-c", BATCH, folder, how, SEED]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "TMPDIR": str(folder / "tmp")}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True)
 
 
@@ -65,7 +65,8 @@ def lines(journal):
 
 
 def test_two_hundred_submissions_and_workers_that_die(tmp_path):
-    (tmp_path / "notebooks").mkdir()
+    for name in ("notebooks", "tmp"):
+        (tmp_path / name).mkdir()
     write_notebook(toy_source(), tmp_path / "notebooks" / NOTEBOOK)
     earned = hand_in(tmp_path / "submissions")
     grades, journal = tmp_path / "grades", tmp_path / "grades" / JOURNAL
@@ -93,6 +94,7 @@ def test_two_hundred_submissions_and_workers_that_die(tmp_path):
     batch = start(tmp_path, "resume")
     assert batch.wait() == 0, batch.stderr.read()
     assert killed >= 3 and SIZE // 3 <= graded_before < SIZE
+    assert not list((tmp_path / "tmp").iterdir()), "a batch that is killed leaves nothing behind but its grades"
     assert max(memory) < memory[0] + 50_000_000, memory
     write_gradebook(grades)
     rows = list(csv.DictReader(io.StringIO((grades / "grades.csv").read_text())))

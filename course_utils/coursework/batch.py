@@ -6,10 +6,11 @@ the disk before the next submission is begun by that worker. A line that was cut
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
-import tempfile
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -26,6 +27,7 @@ from course_utils.coursework.submissions import Submission, UnreadableError, dig
 from course_utils.coursework.worker import Workers, make_job
 
 JOURNAL = "journal.jsonl"
+COMPILED = ".compiled"
 ATTEMPTS = 3
 
 
@@ -99,56 +101,97 @@ def grade_class(
     """
     if not (unsafe or dask):
         find_sandbox()
-    journal = Journal(out)
-    entries = journal.read()
-    if entries and not resume:
-        raise NotebookError(f"{journal.path} holds the grades of a batch: go on with --resume, or name another folder.")
-    if resume and not entries:
-        raise NotebookError(f"{out} holds no batch to go on with: leave out --resume.")
-    journal.repair()
-    known = {path.name: path for path in source_notebooks(source_dir)}
-    begun = entries[0] if entries else {}
-    if begun and begun["unsafe"] != unsafe:
-        raise NotebookError(f"The batch in {out} was begun {'with' if begun['unsafe'] else 'without'} --unsafe: go on so.")
-    submissions = find_submissions(submissions_dir, list(known))
-    handed_in = {submission.notebook for submission in submissions if submission.path}
-    chosen = begun.get("notebooks") or notebooks or [name for name in known if name in handed_in]
-    for name in chosen:
-        if name not in known:
-            raise NotebookError(f"There is no notebook {name} in the course; there are {', '.join(known)}.")
-    if not chosen:
-        raise NotebookError(f"{submissions_dir} holds no notebook of the course; their names are {', '.join(known)}.")
-    submissions = [submission for submission in submissions if submission.notebook in chosen]
-    if dask:
-        with connected(dask):
-            pass
-    out.mkdir(parents=True, exist_ok=True)
-    seed = begun.get("seed") or seed or new_seed()
-    with tempfile.TemporaryDirectory(prefix="course-jax-") as cache:
-        # A stranger of another user has to be able to read it.
-        os.chmod(cache, 0o755)
-        references = {}
-        for name in tqdm(chosen, desc="Running the reference solutions", disable=None if progress is None else not progress):
-            references[name] = make_reference(known[name], seed, Path(cache))
-        if begun and begun["references"] != _digests(references):
-            raise NotebookError("The notebooks have changed since this batch was begun: grade into another folder.")
-        if not begun:
-            journal.append(
-                {"type": "batch", "seed": seed, "notebooks": chosen, "unsafe": unsafe, "references": _digests(references),
-                 "limits": dataclasses.asdict(limits)}
-            )  # fmt: skip
-        done = {(result["student"], result["notebook"]): result for result in results(entries) if "exercises" in result}
-        left = [each for each in submissions if _is_new(each, done.get((each.student, each.notebook)))]
-        # Other machines make a cache of their own, since what is compiled for one processor need not run on another.
-        common = {"limits": dataclasses.asdict(limits), "unsafe": unsafe, "cache": None if dask else cache}
-        with tqdm(total=len(left), unit="submission", disable=None if progress is None else not progress) as bar:
-            for submission, marks in _graded(left, references, common, workers, dask):
+    with _alone_in(out):
+        journal = Journal(out)
+        entries = journal.read()
+        if entries and not resume:
+            raise NotebookError(f"{journal.path} holds the grades of a batch: go on with --resume, or name another folder.")
+        if resume and not entries:
+            raise NotebookError(f"{out} holds no batch to go on with: leave out --resume.")
+        journal.repair()
+        begun = entries[0] if entries else {}
+        if begun and begun["unsafe"] != unsafe:
+            raise NotebookError(f"The batch in {out} was begun {'with' if begun['unsafe'] else 'without'} --unsafe: go on so.")
+        known = {path.name: path for path in source_notebooks(source_dir)}
+        submissions = find_submissions(submissions_dir, list(known))
+        handed_in = {submission.notebook for submission in submissions if submission.path}
+        chosen = begun.get("notebooks") or notebooks or [name for name in known if name in handed_in]
+        for name in chosen:
+            if name not in known:
+                raise NotebookError(f"There is no notebook {name} in the course; there are {', '.join(known)}.")
+        if not chosen:
+            for sentence in sorted({submission.refused for submission in submissions if submission.refused})[:1]:
+                raise NotebookError(f"Nothing in {submissions_dir} can be read: {sentence}")
+            raise NotebookError(f"{submissions_dir} holds no notebook of the course; their names are {', '.join(known)}.")
+        submissions = [submission for submission in submissions if submission.notebook in chosen]
+        if dask:
+            with connected(dask):
+                pass
+        seed = begun.get("seed") or seed or new_seed()
+        with _compiled_in(out) as cache:
+            references = {}
+            for name in tqdm(chosen, desc="Running the reference solutions", disable=None if progress is None else not progress):
+                references[name] = make_reference(known[name], seed, cache)
+            if begun and begun["references"] != _digests(references):
+                raise NotebookError("The notebooks have changed since this batch was begun: grade into another folder.")
+            if not begun:
                 journal.append(
-                    {"type": "result", "student": submission.student, "notebook": submission.notebook, "unsafe": unsafe}
-                    | marks
-                )
-                bar.update()
-    return journal.read()
+                    {"type": "batch", "seed": seed, "notebooks": chosen, "unsafe": unsafe, "references": _digests(references),
+                     "limits": dataclasses.asdict(limits)}
+                )  # fmt: skip
+            done = {(result["student"], result["notebook"]): result for result in results(entries) if "exercises" in result}
+            left = [each for each in submissions if _is_new(each, done.get((each.student, each.notebook)))]
+            # Other machines make a cache of their own, since what is compiled for one processor need not run on another.
+            common = {"limits": dataclasses.asdict(limits), "unsafe": unsafe, "cache": None if dask else str(cache)}
+            with tqdm(total=len(left), unit="submission", disable=None if progress is None else not progress) as bar:
+                for submission, marks in _graded(left, references, common, workers, dask):
+                    journal.append(
+                        {"type": "result", "student": submission.student, "notebook": submission.notebook, "unsafe": unsafe}
+                        | marks
+                    )
+                    bar.update()
+        return journal.read()
+
+
+@contextlib.contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Make the folder of a batch, unless it is there, and keep other batches out of it; one that stays empty goes again."""
+    import fcntl  # Only where there are sandboxes.
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+        if not os.access(out, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise NotebookError(f"Grades cannot be written to {out} ({reason}): name another folder with --out.") from None
+    try:
+        # Some network file systems know no locks.
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise NotebookError(f"Another batch is at work in {out}: wait for it, or name another folder with --out.") from None
+        yield
+    finally:
+        os.close(folder)
+        with contextlib.suppress(OSError):
+            out.rmdir()
+
+
+@contextlib.contextmanager
+def _compiled_in(out: Path) -> Iterator[Path]:
+    """Make a folder for what JAX compiles, where even a batch that is killed leaves it among its own things."""
+    folder = out.resolve() / COMPILED
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    # A stranger of another user has to be able to read it.
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_new(submission: Submission, result: Json | None) -> bool:

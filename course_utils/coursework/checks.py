@@ -40,6 +40,7 @@ def check(
     atol: float = 1e-4,
     standard_error: Any = None,
     mistakes: Mapping[str, Any] | None = None,
+    hint: str = "",
 ) -> None:
     """Show the values of ``compute()`` and, where the truth is known, explain how they differ from it.
 
@@ -50,6 +51,7 @@ def check(
         rtol, atol: how far a value may be from the truth, when no standard error says so.
         standard_error: the standard error of an estimate; then four of them, plus ``atol``, are allowed.
         mistakes: common mistakes, each a sentence that says what to look at, with the values it leads to.
+        hint: for a hidden check, what the student who does not pass it is told with the marks.
     """
     values, status, explanation = None, SHOWN, ""
     try:
@@ -70,7 +72,7 @@ def check(
     expected = None
     if truth is not None and REFERENCE_VARIABLE in os.environ:
         expected = {"truth": truth, "rtol": rtol, "atol": atol, "standard_error": standard_error, "mistakes": mistakes or {}}
-    _show(name, values, status, explanation, expected)
+    _show(name, values, status, explanation, expected, hint if REFERENCE_VARIABLE in os.environ else "")
 
 
 def explain(values: np.ndarray, expected: Mapping[str, Any]) -> str:
@@ -154,7 +156,7 @@ def _explain_type(result: Any) -> str:
 
 
 def _show(
-    name: str, values: np.ndarray | None, status: str, explanation: str, expected: dict[str, Any] | None = None
+    name: str, values: np.ndarray | None, status: str, explanation: str, expected: dict[str, Any] | None = None, hint: str = ""
 ) -> None:
     shown = status if values is None else np.array2string(values, precision=6, separator=", ", threshold=40)
     mark, color = {
@@ -176,6 +178,8 @@ def _show(
         "explanation": explanation,
         "values": None if values is None else to_json(values),
     }
+    if hint:
+        record["hint"] = hint
     if expected:
         error = expected["standard_error"]
         record["expected"] = expected | {

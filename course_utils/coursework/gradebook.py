@@ -175,10 +175,12 @@ def _gradescope(of_student: list[Json]) -> str:
 def _feedback_lines(mark: Json) -> list[str]:
     """Return what a student is told about one exercise: nothing that anybody but the course's authors has written."""
     lines = [REASONS[mark["reason"]]]
-    errors = {word for told in mark["told"] for word in re.findall(r"[A-Za-z]+", told) if word in KNOWN_ERRORS}
-    if mark["reason"] == checks.ERROR and errors:
-        lines.append(f"It was a {', '.join(sorted(errors))}.")
-    if mark["reason"] == checks.ERROR and "NameError" in errors:
+    # One name at the most, since in several a stranger could spell out what a hidden check draws.
+    words = (word for told in mark["told"] for word in re.findall(r"[A-Za-z]+", told))
+    error = next((word for word in words if word in KNOWN_ERRORS), None)
+    if mark["reason"] == checks.ERROR and error:
+        lines.append(f"It was {'an' if error[0] in 'AEIOU' else 'a'} {error}.")
+    if mark["reason"] == checks.ERROR and error == "NameError":
         lines.append(ONLY_ANSWERS_RUN)
     if mark["reason"] == checks.NOT_ATTEMPTED:
         return lines

@@ -34,6 +34,8 @@ from course_utils.coursework.submissions import UnreadableError, read_answers
 
 MAX_NUMBERS_KEPT = 100
 HIDDEN = "-hidden"
+# What JAX calls a compiled program that somebody's function without a name of its own is a part of.
+MADE_OF_FUNCTIONS = {"_lambda", "_lambda_", "<lambda>", "_unnamed_function", "scan", "while", "cond", "_piecewise"}
 MISSING, UNREADABLE = "missing", "unreadable"
 # Text that a stranger chose is never shown to a student; the name of one of these is all that an error may say.
 KNOWN_ERRORS = {name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, Exception)}
@@ -85,8 +87,9 @@ def make_reference(path: Path, seed: str, cache: Path | None = None) -> Json:
                     "left out: draw what an explanation needs after, or apart from, what a check needs."
                 )
             expected[exercise.name].append(
-                {"name": record["name"], "values": record["values"], "visible": number < len(visible), "expected": full.get("expected")}
-            )
+                {"name": record["name"], "values": record["values"], "visible": number < len(visible),
+                 "expected": full.get("expected"), "hint": full.get("hint", "")}
+            )  # fmt: skip
     for cell in source.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -141,7 +144,7 @@ def grade(content: bytes, reference: Json, limits: Limits, *, sandbox: str | Non
             continue
         if run.ended != FINISHED and exercise.check.id not in run.cells:
             # Whoever ended it, the answers that had no turn get one of their own.
-            run = _run(source, {exercise.name: answers.sources[exercise.name]}, reference, limits, sandbox, cache)
+            run = _run(source, {exercise.name: answers.alone[exercise.name]}, reference, limits, sandbox, cache)
         mark = _judge(exercise, run, reference["expected"][exercise.name])
         mark["note"] = answers.notes.get(exercise.name, "")
         marks["exercises"][exercise.name] = mark
@@ -174,12 +177,12 @@ def _judge(exercise: Exercise, run: Run, expected: list[Json]) -> Json:
 
 
 def _compare(record: Json | None, expected: Json, tolerance: Tolerance) -> Json:
-    """Return whether one check was passed, and for a visible one what the values say about the mistake."""
+    """Return whether one check was passed, and a hint: its author's, or for a visible one what the values say about the mistake."""
     values = record.get("values") if record else None
     if not _is_array(values):
         values = None
     passed = values is not None and agree(expected["values"], values, tolerance)
-    hint = ""
+    hint = "" if passed or values is None else expected["hint"]
     if values and not passed and expected["visible"] and expected["expected"]:
         hint = checks.explain(checks.from_json(values), expected["expected"])
     found = values and {"shape": values["shape"], "flat": values["flat"][:MAX_NUMBERS_KEPT]}
@@ -255,7 +258,7 @@ def _with_truth(source: NotebookNode, solutions: dict[str, str]) -> NotebookNode
 
 def _forget_answers(cache: Path, source) -> None:
     """Delete what JAX compiled of functions that cells define: a stranger must not find a solution, compiled or not."""
-    defined = {"_lambda_", "<lambda>"}
+    defined = set(MADE_OF_FUNCTIONS)
     for cell in source.cells:
         if cell.cell_type == "code":
             defined |= {node.name for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.FunctionDef)}

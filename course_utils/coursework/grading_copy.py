@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 from course_utils.coursework.notebooks import NotebookError, with_answers
 from course_utils.coursework.statements import defined, used
 
-EXPLANATION = {"truth", "mistakes", "standard_error", "rtol", "atol"}
+EXPLANATION = {"truth", "mistakes", "standard_error", "rtol", "atol", "hint"}
 CHECKS_MODULE = "course_utils.coursework.checks"
 
 

@@ -1,14 +1,17 @@
 """Make the repository that students get, and prove beforehand that its exercises are fit to be graded."""
 
+import ast
 import hashlib
 import itertools
 import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
 
 from course_utils.coursework import checks
 from course_utils.coursework.comparison import agree
@@ -16,6 +19,7 @@ from course_utils.coursework.grading import make_reference
 from course_utils.coursework.grading_copy import grading_copy
 from course_utils.coursework.notebooks import (
     NOTEBOOKS_DIR,
+    SETUP_TAG,
     SOLUTION,
     NotebookError,
     exercises,
@@ -26,6 +30,7 @@ from course_utils.coursework.notebooks import (
     write_whole,
 )
 from course_utils.coursework.sandbox import FINISHED, Limits, run_in_sandbox
+from course_utils.coursework.statements import defined, used
 
 FILES = (".gitattributes", ".gitignore", "LICENSE", "Makefile", "README.md", "environment.yml", "postBuild", "pyproject.toml", "requirements.lock")
 FOLDERS = ("course_utils", "data")
@@ -82,7 +87,7 @@ def prove(path: Path) -> list[str]:
     """
     source = read_notebook(path)
     solutions = {exercise.name: exercise.answer.source for exercise in exercises(source)}
-    wrong = _left_of_solutions(path)
+    wrong = _left_of_solutions(path) + _leaning_on_others(source)
     try:
         first = make_reference(path, "first seed")["expected"]
     except NotebookError as error:
@@ -112,7 +117,7 @@ def prove(path: Path) -> list[str]:
     return wrong
 
 
-def _values(source, answers: dict[str, str], seed: str) -> dict[str, dict]:
+def _values(source: NotebookNode, answers: dict[str, str], seed: str) -> dict[str, dict]:
     run = run_in_sandbox(grading_copy(source, answers), seed, Limits(seconds_per_cell=120), sandbox=None)
     if run.ended != FINISHED:
         raise NotebookError(f"The checks could not be run to their end ({run.ended}): {run.told[-500:]}")
@@ -124,6 +129,23 @@ def _values(source, answers: dict[str, str], seed: str) -> dict[str, dict]:
         }
         for exercise in exercises(source)
     }
+
+
+def _leaning_on_others(source: NotebookNode) -> list[str]:
+    """Say which exercises cannot be solved without the answer to another one, whose points would then count twice."""
+    todo, found = exercises(source), []
+    brought = {exercise.name: _names(defined, exercise.answer.source) for exercise in todo}
+    given = _names(defined, *(cell.source for cell in source.cells if SETUP_TAG in cell.metadata.get("tags", [])))
+    for exercise in todo:
+        own = brought[exercise.name] | given | _names(defined, exercise.check.source)
+        needed = _names(used, exercise.answer.source, exercise.check.source) - own
+        for name in sorted(needed & set().union(*brought.values())):
+            found.append(f"{exercise.name}: it uses {name!r} of another exercise's answer; define it in a setup cell.")
+    return found
+
+
+def _names(kind: Callable[[ast.stmt], set[str]], *sources: str) -> set[str]:
+    return {name for source in sources for statement in ast.parse(source).body for name in kind(statement)}
 
 
 def _left_of_solutions(path: Path) -> list[str]:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import os
+import secrets
 import selectors
 import shutil
 import signal
@@ -35,6 +36,8 @@ from course_utils.errors import CourseError
 PACKAGE_DIR = Path(__file__).resolve().parent.parent
 MEMORY, INFRASTRUCTURE, FINISHED = "memory", "infrastructure", "finished"
 NOBODY = 65534
+# Users that no system gives to anybody: 2^30 of them, from here on.
+FIRST_STRANGER = 1 << 30
 SYSTEM_DIRS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
 MAX_LINE_BYTES = 1_000_000
 MAX_STREAM_BYTES = 8_000_000
@@ -102,10 +105,15 @@ def run_in_sandbox(
         limits: what the run may use.
         sandbox: the path of bubblewrap; ``None`` runs without any isolation but the limits.
         cache: a folder with JAX's compilation cache, which is not written to unless ``fill_cache``.
+
+    Raises:
+        SandboxError: the system has no limits to put on a run.
     """
+    if os.name == "nt":
+        raise SandboxError("Answers cannot be run under limits on Windows: release and grade on Linux, for instance in WSL.")
     num_cells = len(notebook.cells)
     deadline = time.monotonic() + SECONDS_TO_START + num_cells * (limits.seconds_per_cell + 1)
-    user = NOBODY if sandbox and os.geteuid() == 0 else os.geteuid()
+    user = _stranger() if sandbox and os.geteuid() == 0 else os.geteuid()
     job = {
         "notebook": nbformat.writes(notebook),
         "limits": asdict(limits) | {"processes": _running(user) + limits.processes},
@@ -128,9 +136,11 @@ def run_in_sandbox(
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
     with (
-        tempfile.TemporaryDirectory(prefix="course-grade-") as folder,
+        # A batch that is killed leaves nothing of a sandbox behind, since its folders are in memory and these files have no name.
+        contextlib.nullcontext("/") if sandbox else tempfile.TemporaryDirectory(prefix="course-grade-") as folder,
         _pipe() as (reader, writer),
         tempfile.TemporaryFile() as arguments,
+        tempfile.TemporaryFile() as told,
     ):
         if sandbox:
             environment |= {"HOME": "/home/student", "TMPDIR": "/tmp"}
@@ -143,21 +153,20 @@ def run_in_sandbox(
             environment |= {"HOME": folder, "TMPDIR": folder}
             command = []
         command += [sys.executable, "-I", "-m", "course_utils.coursework.inside", str(writer)]
-        with open(Path(folder, "told"), "w+b") as told:
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=told, stderr=told, env=environment, cwd="/" if sandbox else folder,
-                pass_fds=[writer, arguments.fileno()], start_new_session=True,
-            )  # fmt: skip
-            os.close(writer)
-            try:
-                with contextlib.suppress(BrokenPipeError):
-                    process.stdin.write(json.dumps(job).encode())
-                    process.stdin.close()
-                run = _listen(process, reader, deadline, limits, notebook.cells[-1].id)
-            finally:
-                _end(process, sandboxed=bool(sandbox))
-            told.seek(0)
-            run.told = told.read(20_000).decode("utf-8", "replace")[-4000:]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=told, stderr=told, env=environment, cwd=folder,
+            pass_fds=[writer, arguments.fileno()], start_new_session=True,
+        )  # fmt: skip
+        os.close(writer)
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(job).encode())
+                process.stdin.close()
+            run = _listen(process, reader, deadline, limits, notebook.cells[-1].id)
+        finally:
+            _end(process, sandboxed=bool(sandbox))
+        told.seek(0)
+        run.told = told.read(20_000).decode("utf-8", "replace")[-4000:]
     return run
 
 
@@ -263,6 +272,13 @@ def _ended(run: Run, reason: str) -> Run:
     """Say why the run ended; before a cell of a stranger was begun it is never the stranger's fault."""
     run.ended = reason if run.last_started else INFRASTRUCTURE
     return run
+
+
+def _stranger() -> int:
+    """Return a user that no other run has: the limit of processes is for all of a user's together."""
+    known = sum(int(line.split()[2]) for line in Path("/proc/self/uid_map").read_text().splitlines())
+    # In some containers there are only few users.
+    return FIRST_STRANGER + secrets.randbelow(1 << 30) if known > 2 * FIRST_STRANGER else NOBODY
 
 
 def _running(user: int) -> int:

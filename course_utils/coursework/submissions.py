@@ -27,6 +27,8 @@ MAX_NOTEBOOK_BYTES = 20_000_000
 MAX_ARCHIVE_BYTES = 200_000_000
 MAX_ENTRIES = 20_000
 MAX_ANSWER_CHARACTERS = 200_000
+# What students hand in and no folder of submissions should hold: it is refused by name, so that nobody gets lost.
+LOOSE = (".ipynb", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 # Names of what archivers, editors and systems leave beside the files of their user begin so.
 HIDDEN = (".", "__MACOSX")
 
@@ -91,9 +93,16 @@ def digest_of(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class Answers:
-    """The source of each answer found, by exercise, and what is worth noting about how it was found."""
+    """The answers found in a notebook, by exercise.
+
+    Attributes:
+        sources: the source of each, after all other answers of the notebook.
+        alone: the source of each when it is run without the others: what it uses of the answers above it goes in front.
+        notes: what is worth noting about how it was found.
+    """
 
     sources: dict[str, str]
+    alone: dict[str, str]
     notes: dict[str, str]
 
 
@@ -107,14 +116,17 @@ def find_submissions(folder: Path, notebooks: list[str]) -> list[Submission]:
         raise NotebookError(f"{folder} is not a folder; it should hold one folder or zip archive for each student.")
     found = []
     for place in sorted(folder.iterdir(), key=lambda path: path.name):
-        if place.name.startswith(".") or not (place.is_dir() or place.is_symlink() or place.suffix == ".zip"):
+        is_folder, kind = place.is_dir() or place.is_symlink(), place.suffix.lower()
+        if place.name.startswith(HIDDEN) or not (is_folder or kind in (".zip", *LOOSE)):
             continue
-        student = place.stem if place.suffix == ".zip" else place.name
+        student = place.name if is_folder else place.stem.removesuffix(".tar")
         files, refused = [], ""
         try:
             if place.is_symlink():
                 raise UnreadableError("A link was handed in: links are not followed.")
-            files = list(_members(place) if place.suffix == ".zip" else _files(place))
+            if kind in LOOSE and not is_folder:
+                raise UnreadableError(f"{place.name} is neither a folder nor a zip archive: put what is in it into a folder with the student's name.")
+            files = list(_files(place) if is_folder else _members(place))
         except UnreadableError as error:
             refused = str(error)
         others = tuple(name for name, *_ in files if not any(_is_called(name, notebook) for notebook in notebooks))
@@ -184,7 +196,7 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
     """
     cells = _code_cells(content)
     given = {cell.id for cell in source.cells} | {cell.source.strip() for cell in student_copy(source).cells}
-    sources, notes, claimed = {}, {}, {}
+    sources, alone, notes, claimed = {}, {}, {}, {}
     for exercise in exercises(source):
         grade_id = exercise.answer.metadata.nbgrader.grade_id
         ways = {
@@ -200,15 +212,17 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
                 several = f"{len(claims)} cells claim to be it; the last one counts" if len(claims) > 1 else ""
                 notes[exercise.name] = "; ".join(filter(None, [note, several]))
                 break
-    helpers, room = [], MAX_ANSWER_CHARACTERS
+    helpers, above, room = [], [], MAX_ANSWER_CHARACTERS
     for cell in cells:
         if id(cell) in claimed:
-            name = claimed[id(cell)]
-            sources[name] = "\n\n".join(filter(None, [_needed(helpers, sources[name]), sources[name]]))
+            name, source = claimed[id(cell)], cell["source"]
+            sources[name], alone[name] = (_needed(own, source) + source for own in (helpers, above))
+            above += _helpers(source)
         elif not ({cell["id"], cell["source"].strip()} & given or cell["grade_id"]):
             room -= len(cell["source"])
-            helpers += _helpers(cell["source"]) if room >= 0 else []
-    return Answers(sources, notes)
+            added = _helpers(cell["source"]) if room >= 0 else []
+            helpers, above = helpers + added, above + added
+    return Answers(sources, alone, notes)
 
 
 def _helpers(source: str) -> list[ast.stmt]:
@@ -231,7 +245,7 @@ def _needed(helpers: list[ast.stmt], answer: str) -> str:
         for number in by_name.pop(todo.pop(), []):
             needed.add(number)
             todo += used(helpers[number])
-    return "\n".join(ast.unparse(helpers[number]) for number in sorted(needed))
+    return "".join(f"{ast.unparse(helpers[number])}\n" for number in sorted(needed)) + ("\n" if needed else "")
 
 
 def _brought(helper: ast.stmt) -> set[str]:
