@@ -113,7 +113,7 @@ def grade(
     submissions: Annotated[Path, typer.Argument(help="One folder or zip archive for each student.")],
     out: Annotated[Path, typer.Option("--out", help="The folder of grades.", show_default="grades/")] = Path("grades"),
     notebook: Annotated[
-        list[str] | None, typer.Option(help="A notebook to grade; may be repeated.", show_default="all that anyone handed in")
+        list[str] | None, typer.Option(help="A notebook to grade; may be repeated.", show_default="all that anyone worked on")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with a batch that was interrupted.")] = False,
     seed: Annotated[str | None, typer.Option(help="The seed of an earlier batch, to repeat it exactly.")] = None,

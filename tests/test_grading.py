@@ -27,7 +27,7 @@ from course_utils.coursework import batch, checks, cluster, grading, sandbox
 from course_utils.coursework.batch import Journal, grade_class, results
 from course_utils.coursework.gradebook import write_gradebook
 from course_utils.coursework.grading_copy import without_truth
-from course_utils.coursework.notebooks import NotebookError, read_notebook, student_copy, write_notebook
+from course_utils.coursework.notebooks import NotebookError, notebook_bytes, read_notebook, student_copy, write_notebook
 from course_utils.coursework.sandbox import Limits, SandboxError, find_sandbox
 from course_utils.coursework.submissions import read_answers
 from course_utils.coursework.worker import Workers, grade_job, make_job
@@ -396,6 +396,10 @@ def school(tmp_path_factory):
     (link / NOTEBOOK).symlink_to(source_dir / NOTEBOOK)
     (submissions / "linked-folder").symlink_to(submissions / "right")
     archive(submissions / "zipped.zip", {f"work/{NOTEBOOK}": as_bytes(handed_in())})
+    pristine = notebook_bytes(student_copy(toy_source()))
+    archive(submissions / "whole-folder.zip", {f"vi/notebooks/{NOTEBOOK}": pristine, f"vi/work/{NOTEBOOK}": as_bytes(handed_in())})
+    wrong = with_own("def square(x):\n    return 0 * x")
+    archive(submissions / "two-versions.zip", {f"old/{NOTEBOOK}": wrong, f"work/{NOTEBOOK}": as_bytes(handed_in())})
     archive(submissions / "zip-traversal.zip", {f"../right/{NOTEBOOK}": as_bytes(handed_in())})
     archive(submissions / "zip-bomb.zip", {NOTEBOOK: bytes(300_000_000)})
     (submissions / "zip-of-nothing.zip").write_bytes(b"not a zip archive")
@@ -468,6 +472,7 @@ def test_everyone_gets_what_they_earned(school, student):
     [
         ("a-gigabyte", "unreadable"), ("a-pipe", "unreadable"), ("a-link", "unreadable"), ("linked-folder", "unreadable"),
         ("zip-traversal", "unreadable"), ("zip-bomb", "unreadable"), ("zip-of-nothing", "unreadable"), ("zipped", "right"),
+        ("whole-folder", "right"), ("two-versions", "right"),
         ("tar", "unreadable"), ("loose", "unreadable"),
         ("other-name", "missing"),
     ],
@@ -489,9 +494,26 @@ def test_nothing_is_left_running(school):
 def test_everyone_has_a_row_with_a_reason(school):
     rows = list(csv.DictReader(io.StringIO((school["grades"] / "grades.csv").read_text())))
     students = {path.name for path in school["submissions"].iterdir() if path.is_dir() or path.is_symlink()}
-    students |= {"zipped", "zip-traversal", "zip-bomb", "zip-of-nothing", "tar", "loose"}
+    students |= {"zipped", "whole-folder", "two-versions", "zip-traversal", "zip-bomb", "zip-of-nothing", "tar", "loose"}
     assert len(rows) == len(students)
     assert all(row["reasons"] for row in rows)
+
+
+def test_which_of_several_files_counts_is_noted(school):
+    by_student = {result["student"]: result["note"] for result in results(Journal(school["grades"]).read())}
+    assert f"2 files have its name; work/{NOTEBOOK} counts" in by_student["two-versions"]
+    assert by_student["whole-folder"] == by_student["right"] == ""
+
+
+def test_what_nobody_worked_on_is_not_graded(school, tmp_path):
+    """A student who hands in the whole folder hands in all notebooks, most of them as they were given."""
+    sources = tmp_path / "notebooks"
+    shutil.copytree(school["source_dir"], sources)
+    shutil.copyfile(sources / NOTEBOOK, sources / "02_other.ipynb")
+    few = few_of(school, tmp_path / "few", "right")
+    (few / "right" / "02_other.ipynb").write_bytes(notebook_bytes(student_copy(toy_source())))
+    entries = grade_class(few, tmp_path / "grades", limits=LIMITS, source_dir=sources, progress=False)
+    assert [entry["notebook"] for entry in results(entries)] == [NOTEBOOK]
 
 
 def test_a_formula_in_a_name_is_text(school):

@@ -89,7 +89,7 @@ def grade_class(
         submissions_dir: one folder or zip archive for each student.
         out: where the journal is kept; with ``resume`` the one that is there is finished, and what was
             handed in since, or again, is graded too.
-        notebooks: names of the notebooks to grade; by default those that anyone handed in.
+        notebooks: names of the notebooks to grade; by default those that anyone worked on.
         seed: the secret of an earlier batch, to repeat it exactly; by default a new one.
         unsafe: run without a sandbox, which is stamped on every result.
         workers: how many submissions to grade at once; 0 is one for each processor core.
@@ -113,8 +113,9 @@ def grade_class(
         if begun and begun["unsafe"] != unsafe:
             raise NotebookError(f"The batch in {out} was begun {'with' if begun['unsafe'] else 'without'} --unsafe: go on so.")
         known = {path.name: path for path in source_notebooks(source_dir)}
-        submissions = find_submissions(submissions_dir, list(known))
-        handed_in = {submission.notebook for submission in submissions if submission.path}
+        submissions = find_submissions(submissions_dir, list(known.values()))
+        handed_in = {submission.notebook for submission in submissions if submission.path and not submission.untouched}
+        handed_in = handed_in or {submission.notebook for submission in submissions if submission.path}
         chosen = begun.get("notebooks") or notebooks or [name for name in known if name in handed_in]
         for name in chosen:
             if name not in known:
@@ -246,7 +247,7 @@ def _attempts(
     for _ in range(ATTEMPTS):
         marks = ask(job)
         if marks and "infrastructure" not in marks:
-            return marks | {"digest": digest_of(content)}
+            return marks | {"digest": digest_of(content), "note": marks["note"] or submission.note}
         reasons.append(marks["infrastructure"] if marks else "the worker was killed")
     return {"infrastructure": reasons[-1]}
 

@@ -86,7 +86,7 @@ def explanation(folder: Path, submissions_dir: Path, student: str, exercise_name
     mark = result["exercises"][exercise_name]
     reference = make_reference(NOTEBOOKS_DIR / result["notebook"], entries[0]["seed"])
     submission = next(
-        (s for s in find_submissions(submissions_dir, [result["notebook"]]) if s.student == student), None
+        (s for s in find_submissions(submissions_dir, [NOTEBOOKS_DIR / result["notebook"]]) if s.student == student), None
     )
     source = read_notebook(NOTEBOOKS_DIR / result["notebook"])
     content, answer = None, ""

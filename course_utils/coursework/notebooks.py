@@ -62,7 +62,12 @@ def read_notebook(path: Path) -> NotebookNode:
 
 def write_notebook(notebook: NotebookNode, path: Path) -> None:
     """Write ``notebook`` to ``path``, whole or not at all."""
-    write_whole(path, (nbformat.writes(notebook).rstrip("\n") + "\n").encode())
+    write_whole(path, notebook_bytes(notebook))
+
+
+def notebook_bytes(notebook: NotebookNode) -> bytes:
+    """Return what a file with this notebook holds."""
+    return (nbformat.writes(notebook).rstrip("\n") + "\n").encode()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -7,6 +7,7 @@ link, or evaluated.
 
 import ast
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from course_utils.coursework.notebooks import MARKER, NotebookError, exercises, student_copy
+from course_utils.coursework.notebooks import MARKER, NotebookError, exercises, notebook_bytes, read_notebook, student_copy
 from course_utils.coursework.statements import defined, used
 
 MAX_NOTEBOOK_BYTES = 20_000_000
@@ -45,6 +46,8 @@ class Submission:
         path: the file, or the archive that holds it as ``member``; ``None`` if there is none of its name.
         refused: why nothing is read from what the student handed in, or an empty string.
         others: notebooks of the student that have no name of the course.
+        untouched: whether it is what students were given, to the byte.
+        note: what is worth noting about how it was found.
     """
 
     student: str
@@ -53,6 +56,8 @@ class Submission:
     member: str = ""
     refused: str = ""
     others: tuple[str, ...] = ()
+    untouched: bool = False
+    note: str = ""
 
     def read(self) -> bytes | None:
         """Return the bytes that were handed in, or ``None`` if there are none.
@@ -106,14 +111,18 @@ class Answers:
     notes: dict[str, str]
 
 
-def find_submissions(folder: Path, notebooks: list[str]) -> list[Submission]:
-    """Return one submission for each student and each of ``notebooks``, in order, with or without a file.
+def find_submissions(folder: Path, sources: list[Path]) -> list[Submission]:
+    """Return one submission for each student and each of the source notebooks, in order, with or without a file.
+
+    Of several files of a student with a notebook's name one counts: rather one that was worked on, then the plain name, then
+    what lies in a folder called ``work``.
 
     Raises:
         NotebookError: ``folder`` is none, or nobody handed in anything.
     """
     if not folder.is_dir():
         raise NotebookError(f"{folder} is not a folder; it should hold one folder or zip archive for each student.")
+    given = {path.name: notebook_bytes(student_copy(read_notebook(path))) for path in sources}
     found = []
     for place in sorted(folder.iterdir(), key=lambda path: path.name):
         is_folder, kind = place.is_dir() or place.is_symlink(), place.suffix.lower()
@@ -129,13 +138,17 @@ def find_submissions(folder: Path, notebooks: list[str]) -> list[Submission]:
             files = list(_files(place) if is_folder else _members(place))
         except UnreadableError as error:
             refused = str(error)
-        others = tuple(name for name, *_ in files if not any(_is_called(name, notebook) for notebook in notebooks))
-        for notebook in notebooks:
-            named = [entry for entry in files if _is_called(entry[0], notebook)]
-            # The plain name first, then what browsers and Jupyter make of it when it is there already.
-            named.sort(key=lambda entry: (PurePosixPath(entry[0]).name != notebook, entry[0]))
-            path, member = named[0][1:] if named else (None, "")
-            found.append(Submission(student, notebook, path, member, refused, others))
+        others = tuple(name for name, *_ in files if not any(_is_called(name, notebook) for notebook in given))
+        for notebook, stub in given.items():
+            named = [(name, Submission(student, notebook, *place)) for name, *place in files if _is_called(name, notebook)]
+            ranked = sorted(((_rank(name, each, stub), name, each) for name, each in named), key=lambda entry: entry[:2])
+            if not ranked:
+                found.append(Submission(student, notebook, None, refused=refused, others=others))
+                continue
+            (untouched, *_), name, first = ranked[0]
+            touched = sum(not each_untouched for (each_untouched, *_), *_ in ranked)
+            note = f"{touched} files have its name; {name} counts." if touched > 1 else ""
+            found.append(dataclasses.replace(first, untouched=untouched, note=note))
     if not found:
         raise NotebookError(f"{folder} holds no submissions: there should be one folder or zip archive for each student.")
     names = [(submission.student, submission.notebook) for submission in found]
@@ -143,6 +156,15 @@ def find_submissions(folder: Path, notebooks: list[str]) -> list[Submission]:
     if twice:
         raise NotebookError(f"{folder} holds both a folder and an archive of {twice!r}: remove one of them.")
     return found
+
+
+def _rank(path: str, submission: Submission, stub: bytes) -> tuple[bool, bool, bool]:
+    """Return what comes first among files of one name: whether it is untouched, was renamed, is outside of a work folder."""
+    untouched = False
+    with contextlib.suppress(UnreadableError):
+        untouched = submission.read() == stub
+    pure = PurePosixPath(path)
+    return untouched, pure.name != submission.notebook, "work" not in pure.parts
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path, str]]:

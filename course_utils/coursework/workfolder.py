@@ -5,11 +5,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import nbformat
-
 from course_utils.coursework.notebooks import (
     NOTEBOOKS_DIR,
     NotebookError,
+    notebook_bytes,
     read_notebook,
     source_notebooks,
     student_copy,
@@ -47,7 +46,7 @@ def deliver(work_dir: Path, source_dir: Path = NOTEBOOKS_DIR) -> list[Delivery]:
     delivered = _read_manifest(work_dir)
     deliveries = []
     for source in sources:
-        content = (nbformat.writes(student_copy(read_notebook(source))).rstrip("\n") + "\n").encode()
+        content = notebook_bytes(student_copy(read_notebook(source)))
         path, outcome = _deliver_one(work_dir / source.name, content, delivered.get(source.name))
         deliveries.append(Delivery(path, outcome))
         if outcome != "kept":
