@@ -67,15 +67,15 @@ def check(
         table.add_row(Text(result.exercise.title), points, status, Text(result.hint))
     Console().print(table)
     right = [result.exercise.points for result in results if result.status == "right"]
-    typer.echo(f"{len(right)} of {len(results)} exercises right, {sum(right):g} points.")
+    typer.echo(f"{len(right)} of {len(results)} exercises right, {sum(right):g} of {sum(result.exercise.points for result in results):g} points.")
     raise typer.Exit(0 if len(right) == len(results) else 1)
 
 
-@app.command()
+@app.command(rich_help_panel="For authors")
 def execute(
     notebooks: Annotated[list[Path] | None, typer.Argument(help="Source notebooks; all of them by default.")] = None,
 ) -> None:
-    """For authors: run source notebooks from top to bottom and store their outputs."""
+    """Run source notebooks from top to bottom and store their outputs."""
     from course_utils.coursework.execute import execute_notebook
     from course_utils.coursework.notebooks import source_notebooks
 
@@ -83,21 +83,20 @@ def execute(
         typer.echo(f"{path.name}: {execute_notebook(path):.1f} s")
 
 
-@app.command()
+@app.command(rich_help_panel="For instructors")
 def release(
     out: Annotated[Path | None, typer.Argument(help="The new folder of the student repository.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Prove first that every exercise can be graded.")] = False,
 ) -> None:
-    """For instructors: write the repository that students get, without solutions and hidden checks."""
+    """Write the repository that students get, without solutions and hidden checks."""
     from course_utils.coursework.notebooks import source_notebooks
-    from course_utils.coursework.release import prove
+    from course_utils.coursework.release import prove_all
     from course_utils.coursework.release import release as write_release
 
     if out is None and not check:
         raise typer.BadParameter("Name the folder to write, or say --check, or both.")
     wrong = []
-    for path in source_notebooks() if check else []:
-        found = prove(path)
+    for path, found in prove_all(source_notebooks() if check else []):
         typer.echo(f"{path.name}: {'every exercise can be graded' if not found else f'{len(found)} problems'}")
         wrong += found
     for sentence in wrong:
@@ -108,7 +107,7 @@ def release(
         typer.echo(f"{len(write_release(out))} files are in {out}.")
 
 
-@app.command()
+@app.command(rich_help_panel="For instructors")
 def grade(
     submissions: Annotated[Path, typer.Argument(help="One folder or zip archive for each student.")],
     out: Annotated[Path, typer.Option("--out", help="The folder of grades.", show_default="grades/")] = Path("grades"),
@@ -127,7 +126,7 @@ def grade(
         tuple[str, str] | None, typer.Option(metavar="STUDENT EXERCISE", help="Show what was run, expected and found.")
     ] = None,
 ) -> None:
-    """For instructors: grade a class in sandboxes, then write tables and feedback; exit with 1 if a human has to look."""
+    """Grade a class in sandboxes, then write tables and feedback; exit with 1 if a human has to look."""
     from course_utils.coursework.batch import grade_class, results
     from course_utils.coursework.gradebook import points, write_gradebook
     from course_utils.coursework.sandbox import Limits
@@ -150,9 +149,9 @@ def grade(
     raise typer.Exit(1 if unscored else 0)
 
 
-@app.command()
+@app.command(rich_help_panel="For instructors")
 def gradebook(out: Annotated[Path, typer.Argument(help="The folder of grades.")] = Path("grades")) -> None:
-    """For instructors: write tables and feedback anew from the journal of a batch."""
+    """Write tables and feedback anew from the journal of a batch."""
     from course_utils.coursework.gradebook import write_gradebook
 
     for path in write_gradebook(out):

@@ -147,6 +147,16 @@ def helper(cells):
     return [*cells[:3], added, *cells[3:]]
 
 
+def elsewhere(cells):
+    """The answer's own cell stays as it was given, and the answer is in a cell below it, after a first attempt."""
+    (own,) = only_own(cells)
+    (stub,) = only_own(json.loads(as_bytes(student_copy(toy_source())))["cells"])
+    added = [dict(own, id=f"mine-{number}", metadata={}, source=f"def square(x):\n    return {number} * x * x") for number in (0, 1)]
+    own["source"] = stub["source"]
+    place = cells.index(own) + 1
+    return [*cells[:place], *added, *cells[place:]]
+
+
 def format_3():
     notebook = json.loads(as_bytes(handed_in()))
     old = []
@@ -225,6 +235,7 @@ CLASS = {
         FULL,
         {"right"},
     ),
+    "written-elsewhere": (as_json(elsewhere), FULL, {"right"}),
     # Notebooks that were taken apart.
     "checks-deleted": (as_json(lambda cells: [c for c in cells if not c["id"].endswith("-check")]), FULL, {"right"}),
     "checks-edited": (as_json(edited_checks), FULL, {"right"}),
@@ -252,6 +263,7 @@ CLASS = {
     "wrong-sign": (with_own("def square(x):\n    return -x * x"), NOTHING, {"wrong"}),
     "half-right": (with_own("def square(x):\n    return x * x if len(x) == 5 else 0 * x"), 2, {"wrong"}),
     "syntax-error": (with_own("def square(x:\n"), NOTHING, {"error"}),
+    "leans-on-the-lecture": (with_own("def square(x):\n    return of_the_lecture * x * x"), NOTHING, {"error"}),
     "infinite-loop": (with_own("while True:\n    pass"), NOTHING, {"timeout"}),
     "loop-swallows-interrupts": (
         with_own("import time\nwhile True:\n    try:\n        print('.')\n        time.sleep(0.01)\n    except BaseException:\n        pass"),
@@ -485,6 +497,19 @@ def test_how_an_answer_was_found_is_noted(school):
     assert "metadata" in marks(school, "ids-stripped")[OWN]["note"]
     assert "comment" in marks(school, "ids-and-metadata-stripped")[OWN]["note"]
     assert "2 cells" in marks(school, "answer-twice")[OWN]["note"]
+    assert "cell of the student's own" in marks(school, "written-elsewhere")[OWN]["note"]
+    assert marks(school, "right")[OWN]["note"] == ""
+
+
+def test_what_an_answer_leans_on_is_named(school):
+    page = (school["grades"] / "feedback" / "leans-on-the-lecture.html").read_text()
+    assert "NameError" in page and "it uses of_the_lecture, which nothing that is run defines" in page
+
+
+def test_nobody_grades_with_a_students_copy(tmp_path):
+    write_notebook(student_copy(toy_source()), tmp_path / NOTEBOOK)
+    with pytest.raises(NotebookError, match="it is a student's copy"):
+        grading.make_reference(tmp_path / NOTEBOOK, SEED)
 
 
 def test_nothing_is_left_running(school):

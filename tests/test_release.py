@@ -211,6 +211,9 @@ def test_instructors_go_from_submissions_to_grades_by_command_line(tmp_path, rel
     assert json.loads((tmp_path / "grades" / "gradescope" / "right.json").read_text())["tests"][0]["score"] == 1
     explained = course("grade", "submissions", "--out", "grades", "--explain", "wrong", "ex-nats-to-bits")
     assert "return nats * np.log(2)" in explained.stdout and "expected" in explained.stdout
+    for student, exercise, way_out in [("wrnog", "ex-nats-to-bits", "Students: wrong"), ("wrong", "ex-nats", "Exercises: ex-nats-to-bits")]:
+        mistyped = course("grade", "submissions", "--out", "grades", "--explain", student, exercise)
+        assert mistyped.returncode != 0 and way_out in mistyped.stderr and "Traceback" not in mistyped.stderr
     again = course("grade", "submissions", "--out", "grades")
     assert again.returncode != 0 and "--resume" in again.stderr and "Traceback" not in again.stderr
     nowhere = course("grade", "nowhere", "--out", "other")

@@ -20,7 +20,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from course_utils.coursework.cluster import connected
-from course_utils.coursework.grading import MISSING, UNREADABLE, Json, make_reference, new_seed, ungraded
+from course_utils.coursework.grading import MISSING, UNREADABLE, Json, expected_of, make_reference, new_seed, ungraded
 from course_utils.coursework.notebooks import NOTEBOOKS_DIR, NotebookError, source_notebooks
 from course_utils.coursework.sandbox import Limits, find_sandbox
 from course_utils.coursework.submissions import Submission, UnreadableError, digest_of, find_submissions
@@ -138,7 +138,7 @@ def grade_class(
             if not begun:
                 journal.append(
                     {"type": "batch", "seed": seed, "notebooks": chosen, "unsafe": unsafe, "references": _digests(references),
-                     "limits": dataclasses.asdict(limits)}
+                     "limits": dataclasses.asdict(limits), "expected": {name: expected_of(each) for name, each in references.items()}}
                 )  # fmt: skip
             done = {(result["student"], result["notebook"]): result for result in results(entries) if "exercises" in result}
             left = [each for each in submissions if _is_new(each, done.get((each.student, each.notebook)))]

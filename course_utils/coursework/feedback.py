@@ -35,7 +35,8 @@ class Result:
 
 
 ONLY_ANSWERS_RUN = (
-    "Only the setup cells, your answers and what you define for them are run: an answer cannot use what other cells define."
+    "Only the imports at the top, your answers, and what you define for them in cells that you added above are run: "
+    "an answer cannot use what the text's own cells define."
 )
 
 

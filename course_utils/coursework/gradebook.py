@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import difflib
 import hashlib
 import html
 import io
@@ -13,7 +14,7 @@ from pathlib import Path
 from course_utils.coursework import checks
 from course_utils.coursework.batch import JOURNAL, Journal, results
 from course_utils.coursework.feedback import ONLY_ANSWERS_RUN
-from course_utils.coursework.grading import KNOWN_ERRORS, Json, make_reference
+from course_utils.coursework.grading import KNOWN_ERRORS, Json
 from course_utils.coursework.notebooks import NOTEBOOKS_DIR, NotebookError, read_notebook, write_whole
 from course_utils.coursework.sandbox import INFRASTRUCTURE
 from course_utils.coursework.submissions import UnreadableError, digest_of, find_submissions, read_answers
@@ -70,7 +71,7 @@ def write_gradebook(folder: Path) -> list[Path]:
 def explanation(folder: Path, submissions_dir: Path, student: str, exercise_name: str) -> str:
     """Return, for an instructor, what was run, what was expected and what was found.
 
-    The reference is run again with the batch's seed; the student's code is not run again, only shown.
+    Nothing is run again for it.
 
     Raises:
         NotebookError: there is no such result.
@@ -81,10 +82,16 @@ def explanation(folder: Path, submissions_dir: Path, student: str, exercise_name
         if result["student"] == student and exercise_name in result.get("exercises", {})
     ]  # fmt: skip
     if not found:
-        raise NotebookError(f"{folder / JOURNAL} has no result of {student!r} for {exercise_name!r}.")
+        graded = [result for result in results(entries) if "exercises" in result]
+        students = sorted({result["student"] for result in graded})
+        names = sorted({name for result in graded for name in result["exercises"]})
+        like = difflib.get_close_matches(student, students, 3) or students[:20]
+        raise NotebookError(
+            f"{folder / JOURNAL} has no result of {student!r} for {exercise_name!r}. "
+            + (f"Exercises: {', '.join(names)}." if student in students else f"Students: {', '.join(like)}{'' if len(like) < 20 else ', …'}.")
+        )
     result = found[0]
     mark = result["exercises"][exercise_name]
-    reference = make_reference(NOTEBOOKS_DIR / result["notebook"], entries[0]["seed"])
     submission = next(
         (s for s in find_submissions(submissions_dir, [NOTEBOOKS_DIR / result["notebook"]]) if s.student == student), None
     )
@@ -100,11 +107,11 @@ def explanation(folder: Path, submissions_dir: Path, student: str, exercise_name
         f"{student}, {result['notebook']}, {exercise_name}: {mark['points']:g} of {mark['of']:g} points, {mark['reason']}",
         f"seed {entries[0]['seed']}, submission {result.get('digest', 'none')}", mark["note"] or result["note"], "", what, answer, "",
     ]  # fmt: skip
-    for check, expected in zip(mark["checks"], reference["expected"][exercise_name]):
+    for check, expected in zip(mark["checks"], entries[0]["expected"][result["notebook"]][exercise_name]):
         verdict = "passed" if check["passed"] else "failed"
         lines += [
             f"{'visible' if check['visible'] else 'hidden'} check {check['name']!r}: {verdict}",
-            f"  expected {_numbers(expected['values'])}", f"  found    {_numbers(check['found'])}", f"  {check['hint']}",
+            f"  expected {_numbers(expected)}", f"  found    {_numbers(check['found'])}", f"  {check['hint']}",
         ]  # fmt: skip
     lines += ["", "What the run said:", *mark["told"]]
     return "\n".join("".join(c for c in line if c.isprintable() or c == "\n") for line in lines)
@@ -182,6 +189,8 @@ def _feedback_lines(mark: Json) -> list[str]:
         lines.append(f"It was {'an' if error[0] in 'AEIOU' else 'a'} {error}.")
     if mark["reason"] == checks.ERROR and error == "NameError":
         lines.append(ONLY_ANSWERS_RUN)
+    if mark["note"]:
+        lines.append(f"Note: {mark['note']}.")
     if mark["reason"] == checks.NOT_ATTEMPTED:
         return lines
     for check in mark["checks"]:

@@ -23,6 +23,8 @@ from course_utils.coursework.grading_copy import grading_copy
 from course_utils.coursework.nbval_plugin import DIED, OUTPUT_LIMIT, TIMEOUT
 from course_utils.coursework.notebooks import (
     HIDDEN_TESTS,
+    SETUP_TAG,
+    SOLUTION,
     Exercise,
     NotebookError,
     exercises,
@@ -30,7 +32,8 @@ from course_utils.coursework.notebooks import (
     with_answers,
 )
 from course_utils.coursework.sandbox import FINISHED, INFRASTRUCTURE, MEMORY, Limits, Run, run_in_sandbox
-from course_utils.coursework.submissions import UnreadableError, read_answers
+from course_utils.coursework.statements import defined, names_of, used
+from course_utils.coursework.submissions import Answers, UnreadableError, read_answers
 
 MAX_NUMBERS_KEPT = 100
 HIDDEN = "-hidden"
@@ -62,6 +65,8 @@ def make_reference(path: Path, seed: str, cache: Path | None = None) -> Json:
     """
     source = read_notebook(path)
     solutions = {exercise.name: exercise.answer.source for exercise in exercises(source)}
+    if solutions and not any(map(SOLUTION.search, solutions.values())):
+        raise NotebookError(f"{path} holds no solutions: it is a student's copy. Grade in the repository that it was released from.")
     run = _run_solutions(source, seed, cache)
     told = run_with_nbval(_with_truth(source, solutions), seed, reference=True)
     expected = {}
@@ -146,9 +151,20 @@ def grade(content: bytes, reference: Json, limits: Limits, *, sandbox: str | Non
             # Whoever ended it, the answers that had no turn get one of their own.
             run = _run(source, {exercise.name: answers.alone[exercise.name]}, reference, limits, sandbox, cache)
         mark = _judge(exercise, run, reference["expected"][exercise.name])
-        mark["note"] = answers.notes.get(exercise.name, "")
+        unknown = _unknown_names(exercise.name, answers, source) if mark["reason"] == checks.ERROR else []
+        leans = f"it uses {', '.join(unknown)}, which nothing that is run defines" if unknown else ""
+        mark["note"] = "; ".join(filter(None, [answers.notes.get(exercise.name, ""), leans]))
         marks["exercises"][exercise.name] = mark
     return marks
+
+
+def _unknown_names(name: str, answers: Answers, source: NotebookNode) -> list[str]:
+    """Return the names that an answer uses and that neither it nor Python, IPython, the setup or another answer defines."""
+    setup = [cell.source for cell in source.cells if SETUP_TAG in cell.metadata.get("tags", [])]
+    known = set(vars(builtins)) | {"get_ipython", "display", "In", "Out", "exit", "quit", "_", "__name__"}
+    for each in (*answers.sources.values(), *setup):
+        known |= names_of(defined, each)
+    return sorted(names_of(used, answers.sources[name]) - known)[:5]
 
 
 def _run(source, answers: dict[str, str], reference: Json, limits: Limits, sandbox: str | None, cache: Path | None) -> Run:
@@ -185,8 +201,17 @@ def _compare(record: Json | None, expected: Json, tolerance: Tolerance) -> Json:
     hint = "" if passed or values is None else expected["hint"]
     if values and not passed and expected["visible"] and expected["expected"]:
         hint = checks.explain(checks.from_json(values), expected["expected"])
-    found = values and {"shape": values["shape"], "flat": values["flat"][:MAX_NUMBERS_KEPT]}
+    found = values and _abridged(values)
     return {"name": expected["name"], "visible": expected["visible"], "passed": passed, "hint": hint, "found": found}
+
+
+def _abridged(values: Json) -> Json:
+    return {"shape": values["shape"], "flat": values["flat"][:MAX_NUMBERS_KEPT]}
+
+
+def expected_of(reference: Json) -> dict[str, list[Json]]:
+    """Return, by exercise, what the checks should give, as much of it as is kept of what they give."""
+    return {name: [_abridged(check["values"]) for check in each] for name, each in reference["expected"].items()}
 
 
 def _is_array(values: Any) -> bool:
@@ -258,12 +283,12 @@ def _with_truth(source: NotebookNode, solutions: dict[str, str]) -> NotebookNode
 
 def _forget_answers(cache: Path, source) -> None:
     """Delete what JAX compiled of functions that cells define: a stranger must not find a solution, compiled or not."""
-    defined = set(MADE_OF_FUNCTIONS)
+    made = set(MADE_OF_FUNCTIONS)
     for cell in source.cells:
         if cell.cell_type == "code":
-            defined |= {node.name for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.FunctionDef)}
+            made |= {node.name for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.FunctionDef)}
     for entry in cache.iterdir():
         name = entry.name.removeprefix("jit_").rsplit("-", 2)[0]
-        if name in defined:
+        if name in made:
             entry.unlink()
 

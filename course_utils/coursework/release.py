@@ -1,13 +1,13 @@
 """Make the repository that students get, and prove beforehand that its exercises are fit to be graded."""
 
-import ast
 import hashlib
 import itertools
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -30,7 +30,7 @@ from course_utils.coursework.notebooks import (
     write_whole,
 )
 from course_utils.coursework.sandbox import FINISHED, Limits, run_in_sandbox
-from course_utils.coursework.statements import defined, used
+from course_utils.coursework.statements import defined, names_of, used
 
 FILES = (".gitattributes", ".gitignore", "LICENSE", "Makefile", "README.md", "environment.yml", "postBuild", "pyproject.toml", "requirements.lock")
 FOLDERS = ("course_utils", "data")
@@ -117,6 +117,12 @@ def prove(path: Path) -> list[str]:
     return wrong
 
 
+def prove_all(paths: list[Path]) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each of the source notebooks with what :func:`prove` finds wrong with it; as many at once as there are cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        yield from zip(paths, threads.map(prove, paths), strict=True)
+
+
 def _values(source: NotebookNode, answers: dict[str, str], seed: str) -> dict[str, dict]:
     run = run_in_sandbox(grading_copy(source, answers), seed, Limits(seconds_per_cell=120), sandbox=None)
     if run.ended != FINISHED:
@@ -134,18 +140,14 @@ def _values(source: NotebookNode, answers: dict[str, str], seed: str) -> dict[st
 def _leaning_on_others(source: NotebookNode) -> list[str]:
     """Say which exercises cannot be solved without the answer to another one, whose points would then count twice."""
     todo, found = exercises(source), []
-    brought = {exercise.name: _names(defined, exercise.answer.source) for exercise in todo}
-    given = _names(defined, *(cell.source for cell in source.cells if SETUP_TAG in cell.metadata.get("tags", [])))
+    brought = {exercise.name: names_of(defined, exercise.answer.source) for exercise in todo}
+    setup = "\n".join(cell.source for cell in source.cells if SETUP_TAG in cell.metadata.get("tags", []))
     for exercise in todo:
-        own = brought[exercise.name] | given | _names(defined, exercise.check.source)
-        needed = _names(used, exercise.answer.source, exercise.check.source) - own
+        own = brought[exercise.name] | names_of(defined, f"{setup}\n{exercise.check.source}")
+        needed = names_of(used, f"{exercise.answer.source}\n{exercise.check.source}") - own
         for name in sorted(needed & set().union(*brought.values())):
             found.append(f"{exercise.name}: it uses {name!r} of another exercise's answer; define it in a setup cell.")
     return found
-
-
-def _names(kind: Callable[[ast.stmt], set[str]], *sources: str) -> set[str]:
-    return {name for source in sources for statement in ast.parse(source).body for name in kind(statement)}
 
 
 def _left_of_solutions(path: Path) -> list[str]:

@@ -1,7 +1,27 @@
 """Which global names a statement defines and which it uses: what is needed to leave out what nothing needs."""
 
 import ast
+import contextlib
+import re
 import symtable
+from collections.abc import Callable
+
+
+def statements(source: str) -> list[ast.stmt]:
+    """Return the statements of a cell, its magics left out; of what is no Python, or nested too deeply, nothing."""
+    for text in (source, re.sub(r"^[ \t]*[%!?].*$", "", source, flags=re.MULTILINE)):
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            found = ast.parse(text).body
+            # What is nested too deeply to be looked at is so here, and not later.
+            for statement in found:
+                used(statement)
+            return found
+    return []
+
+
+def names_of(kind: Callable[[ast.stmt], set[str]], source: str) -> set[str]:
+    """Return the names that the statements of a cell have of one ``kind``, :func:`defined` or :func:`used`."""
+    return set().union(*map(kind, statements(source)))
 
 
 def defined(statement: ast.stmt) -> set[str]:

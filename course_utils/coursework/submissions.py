@@ -22,7 +22,7 @@ from typing import Any
 from nbformat import NotebookNode
 
 from course_utils.coursework.notebooks import MARKER, NotebookError, exercises, notebook_bytes, read_notebook, student_copy
-from course_utils.coursework.statements import defined, used
+from course_utils.coursework.statements import defined, names_of, statements, used
 
 MAX_NOTEBOOK_BYTES = 20_000_000
 MAX_ARCHIVE_BYTES = 200_000_000
@@ -210,15 +210,19 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
     """Return the answers in ``content``, the bytes of a notebook of format 3 or 4, to the exercises of ``source``.
 
     A cell is an answer if it has the id of the answer cell; or else its ``grade_id`` in the metadata; or else the comment
-    that marks it in the student's copy. If several cells have the same claim, the last one counts. Of the cells that a
-    student added, what an answer uses goes in front of it: functions, classes, imports, and variables.
+    that marks it in the student's copy. If several cells have the same claim, the last one counts. If it is untouched, and
+    what it should define is defined in a cell that the student added, then that is the answer. Of the added cells above it,
+    what an answer uses goes in front of it: functions, classes, imports, and variables.
 
     Raises:
         UnreadableError: ``content`` is no notebook.
     """
     cells = _code_cells(content)
+    stubs = {exercise.name: exercise.answer.source.strip() for exercise in exercises(student_copy(source))}
     given = {cell.id for cell in source.cells} | {cell.source.strip() for cell in student_copy(source).cells}
-    sources, alone, notes, claimed = {}, {}, {}, {}
+    new = [cell for cell in cells if not {cell["id"], cell["source"].strip()} & given]
+    notes: dict[str, str] = {}
+    claimed: dict[int, list[str]] = {}
     for exercise in exercises(source):
         grade_id = exercise.answer.metadata.nbgrader.grade_id
         ways = {
@@ -229,33 +233,44 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
         for note, is_answer in ways.items():
             claims = [cell for cell in cells if is_answer(cell)]
             if claims:
-                claimed[id(claims[-1])] = exercise.name
-                sources[exercise.name] = claims[-1]["source"]
                 several = f"{len(claims)} cells claim to be it; the last one counts" if len(claims) > 1 else ""
+                if claims[-1]["source"].strip() == stubs[exercise.name]:
+                    elsewhere = _written_elsewhere(stubs[exercise.name], new)
+                    note, claims = ("written into a cell of the student's own", elsewhere) if elsewhere else (note, claims)
+                claimed.setdefault(id(claims[-1]), []).append(exercise.name)
                 notes[exercise.name] = "; ".join(filter(None, [note, several]))
                 break
+    sources, alone = {}, {}
     helpers, above, room = [], [], MAX_ANSWER_CHARACTERS
+    added = {id(cell) for cell in new if not cell["grade_id"]}
     for cell in cells:
-        if id(cell) in claimed:
-            name, source = claimed[id(cell)], cell["source"]
+        source = cell["source"]
+        for name in claimed.get(id(cell), []):
             sources[name], alone[name] = (_needed(own, source) + source for own in (helpers, above))
+        if id(cell) in claimed:
             above += _helpers(source)
-        elif not ({cell["id"], cell["source"].strip()} & given or cell["grade_id"]):
-            room -= len(cell["source"])
-            added = _helpers(cell["source"]) if room >= 0 else []
-            helpers, above = helpers + added, above + added
+        elif id(cell) in added:
+            room -= len(source)
+            more = _helpers(source) if room >= 0 else []
+            helpers, above = helpers + more, above + more
     return Answers(sources, alone, notes)
+
+
+def _written_elsewhere(stub: str, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the cells that a student added in which all is defined that the untouched ``stub`` defines."""
+    asked = names_of(defined, stub)
+    return [cell for cell in new if asked and asked <= names_of(defined, cell["source"])]
 
 
 def _helpers(source: str) -> list[ast.stmt]:
     """Return the functions, classes, imports and assignments of a cell that a student added."""
     kinds = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.AugAssign
-    return [statement for statement in _statements(source) if isinstance(statement, kinds)]
+    return [statement for statement in statements(source) if isinstance(statement, kinds)]
 
 
 def _needed(helpers: list[ast.stmt], answer: str) -> str:
     """Return those of ``helpers`` that ``answer`` uses, directly or through one another: experiments are not run again."""
-    own = _statements(answer)
+    own = statements(answer)
     # Nobody can tell what a star brings along.
     todo = ["*", *set().union(*map(used, own)) - set().union(*map(defined, own))]
     by_name: dict[str, list[int]] = {}
@@ -273,18 +288,6 @@ def _needed(helpers: list[ast.stmt], answer: str) -> str:
 def _brought(helper: ast.stmt) -> set[str]:
     is_star = isinstance(helper, ast.ImportFrom) and helper.names[0].name == "*"
     return {"*"} if is_star else defined(helper)
-
-
-def _statements(source: str) -> list[ast.stmt]:
-    """Return the statements of a cell, its magics left out; of what is no Python, or nested too deeply, nothing."""
-    for text in (source, re.sub(r"^[ \t]*[%!?].*$", "", source, flags=re.MULTILINE)):
-        with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-            statements = ast.parse(text).body
-            # What is nested too deeply to be looked at is so here, and not later.
-            for statement in statements:
-                used(statement)
-            return statements
-    return []
 
 
 def _code_cells(content: bytes) -> list[dict[str, Any]]:
