@@ -127,7 +127,7 @@ def grade(
     ] = None,
 ) -> None:
     """Grade a class in sandboxes, then write tables and feedback; exit with 1 if a human has to look."""
-    from course_utils.coursework.batch import grade_class, results
+    from course_utils.coursework.batch import JOURNAL, grade_class, results
     from course_utils.coursework.gradebook import points, write_gradebook
     from course_utils.coursework.sandbox import Limits
 
@@ -136,10 +136,15 @@ def grade(
 
         typer.echo(explanation(out, submissions, *explain))
         return
-    entries = grade_class(
-        submissions, out, notebooks=notebook, seed=seed, resume=resume, unsafe=unsafe, workers=workers,
-        dask=dask, limits=Limits(seconds_per_cell=seconds),
-    )  # fmt: skip
+    try:
+        entries = grade_class(
+            submissions, out, notebooks=notebook, seed=seed, resume=resume, unsafe=unsafe, workers=workers,
+            dask=dask, limits=Limits(seconds_per_cell=seconds),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        way_on = "What was graded is kept: go on with the same command and --resume." if (out / JOURNAL).exists() else "Nothing was graded yet."
+        typer.echo(f"Stopped. {way_on}", err=True)
+        raise typer.Exit(130) from None
     write_gradebook(out)
     found = results(entries)
     unscored = [result for result in found if points(result) is None]
@@ -150,10 +155,16 @@ def grade(
 
 
 @app.command(rich_help_panel="For instructors")
-def gradebook(out: Annotated[Path, typer.Argument(help="The folder of grades.")] = Path("grades")) -> None:
+def gradebook(
+    out: Annotated[Path, typer.Argument(help="The folder of grades.")] = Path("grades"),
+    without: Annotated[list[str] | None, typer.Option(metavar="STUDENT", help="Who has left the class; may be repeated.")] = None,
+) -> None:
     """Write tables and feedback anew from the journal of a batch."""
+    from course_utils.coursework.batch import leave_out
     from course_utils.coursework.gradebook import write_gradebook
 
+    if without:
+        leave_out(out, without)
     for path in write_gradebook(out):
         typer.echo(path)
 

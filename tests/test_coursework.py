@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import nbformat
 import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from course_utils.coursework import checks
+from course_utils.coursework import apart, checks
 from course_utils.coursework.execute import execute_notebook
 from course_utils.coursework.feedback import check_submission, result, run_with_nbval
 from course_utils.coursework.notebooks import NotebookError, exercises, read_notebook, student_copy
@@ -370,3 +371,19 @@ def test_mistakes_get_a_sentence_and_no_traceback(arguments):
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr and finished.stderr.count("\n") == 1
     assert arguments[-1] in finished.stderr
+
+
+def test_a_check_knows_the_setup_as_it_was_and_its_own_answer_alone(monkeypatch):
+    """Another answer may have called anything anything, and turned double precision on."""
+    monkeypatch.setattr(apart, "_kept", {})
+    namespace = {"jax": jax, "np": np}
+    apart.keep(["jax", "np"], namespace)
+    namespace |= {"np": None, "inputs": 7, "double": lambda x: 2 * x, "seen": []}
+    jax.config.update("jax_enable_x64", True)
+    try:
+        source = "inputs = np.ones(2)\nseen.append((double(inputs).tolist(), jax.numpy.ones(1).dtype.name, 'check' in globals()))"
+        apart.run_apart(source, ["double", "seen", "never defined"], namespace)
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    assert namespace["seen"] == [([2.0, 2.0], "float32", False)]
+    assert namespace["inputs"] == 7

@@ -29,8 +29,8 @@ from course_utils.coursework.gradebook import write_gradebook
 from course_utils.coursework.grading_copy import without_truth
 from course_utils.coursework.notebooks import NotebookError, notebook_bytes, read_notebook, student_copy, write_notebook
 from course_utils.coursework.sandbox import Limits, SandboxError, find_sandbox
-from course_utils.coursework.submissions import read_answers
-from course_utils.coursework.worker import Workers, grade_job, make_job
+from course_utils.coursework.submissions import Submission, read_answers
+from course_utils.coursework.worker import Graders, Workers, grade_job, make_job
 
 NOTEBOOK = "01_toy.ipynb"
 SEED = "a seed for tests"
@@ -66,6 +66,7 @@ def nbgrader(name, points=None):
 
 def toy_source():
     cells = [cell("code", "import numpy as np\nfrom course_utils.coursework.checks import check, check_seed", "setup", tags=["setup"])]
+    cells.append(cell("code", "from itertools import starmap\nof_the_lecture = 1\ndef lecture_product(a, b):\n    return a * b", "lecture"))
     truths = {"ex-double": "inputs + inputs", "ex-square": "np.power(inputs, 2)", "ex-total": "inputs.mean() * 5"}
     for name, solution in RIGHT.items():
         head, body = solution.split("\n")
@@ -155,6 +156,11 @@ def elsewhere(cells):
     own["source"] = stub["source"]
     place = cells.index(own) + 1
     return [*cells[:place], *added, *cells[place:]]
+
+
+def changed_setup(cells):
+    cells[0]["source"] += "\nimport operator\nTWO = 2"
+    only_own(cells)[0]["source"] = "def square(x):\n    return operator.pow(x, TWO)"
 
 
 def format_3():
@@ -258,6 +264,25 @@ CLASS = {
     "nul": (bytes(5000), None, {"unreadable"}),
     "lone-surrogate": (with_own("# X\ndef square(x):\n    return x * x").replace(b"# X", b"# \\ud800"), FULL, {"right"}),
     "not-handed-in": (None, None, {"missing"}),
+    "odd-types": (
+        as_json(lambda cells: [dict(c, id=["x"], metadata={"nbgrader": {"grade_id": {}}}) for c in cells] + [None, {"cell_type": "code", "source": 7, "id": 1e9}]),
+        FULL,
+        {"right"},
+    ),
+    # What students do to the names of the course, and mean no harm.
+    "names-of-the-setup": (
+        as_bytes(handed_in({"ex-double": "import jax.numpy as np\ninputs = hidden = check = check_seed = 0\ndef double(x):\n    return np.add(x, x)",
+                            OWN: "def square(x):\n    return x * x", "ex-total": "def total(x):\n    return sum(x)"})),
+        FULL,
+        {"right"},
+    ),
+    "double-precision": (
+        as_bytes(handed_in(RIGHT | {"ex-double": "import jax\njax.config.update('jax_enable_x64', True)\ndef double(x):\n    return 2 * x"})),
+        FULL,
+        {"right"},
+    ),
+    "import-in-the-setup": (as_json(changed_setup), FULL, {"right"}),
+    "import-of-the-lecture": (with_own("def square(x):\n    return list(starmap(lecture_product, zip(x, x)))"), FULL, {"right"}),
     # Answers that do harm, to themselves alone.
     "stub": (as_bytes(handed_in({k: v for k, v in RIGHT.items() if k != OWN})), NOTHING, {"not attempted"}),
     "wrong-sign": (with_own("def square(x):\n    return -x * x"), NOTHING, {"wrong"}),
@@ -620,6 +645,20 @@ def test_what_is_handed_in_again_or_late_is_graded_by_resume(school, tmp_path):
     assert len(grade_class(few, out, resume=True, **options)) == len(entries) == 1 + 3 + 2 + 1
 
 
+def test_who_has_left_is_in_no_table(school, tmp_path):
+    shutil.copy(school["grades"] / batch.JOURNAL, tmp_path)
+    write_gradebook(tmp_path)
+    before = {path.name for path in tmp_path.rglob("*")}
+    with pytest.raises(NotebookError, match="no result of 'nobody': nothing was changed"):
+        batch.leave_out(tmp_path, ["right", "nobody"])
+    batch.leave_out(tmp_path, ["right", "stub"])
+    write_gradebook(tmp_path)
+    after = {path.name for path in tmp_path.rglob("*")}
+    assert before - after == {"right.html", "right.json", "stub.html", "stub.json"}
+    rows = {row["student"] for row in csv.DictReader(io.StringIO((tmp_path / "grades.csv").read_text()))}
+    assert "right" not in rows and "half-right" in rows
+
+
 def test_canvas_gets_the_points_that_are_possible(school):
     rows = list(csv.reader(io.StringIO((school["grades"] / "canvas.csv").read_text())))
     assert rows[1][0].strip() == "Points Possible" and rows[1][5:] == ["7"]
@@ -805,6 +844,28 @@ def test_grades_that_cannot_be_written_are_a_sentence(school, tmp_path):
     with pytest.raises(NotebookError, match="no notebook nonsense"):
         grade_class(school["submissions"], tmp_path / "new", notebooks=["nonsense"], source_dir=school["source_dir"])
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_whoever_is_interrupted_does_not_wait_for_those_under_way(school, monkeypatch):
+    stopped = threading.Event()
+
+    def ask(job):
+        if "slow" in job["student"]:
+            assert stopped.wait(60)
+            return None
+        return {"note": "", "exercises": {}}
+
+    @contextlib.contextmanager
+    def graders(number):
+        yield Graders(2, ask, stopped.set)
+
+    monkeypatch.setattr(batch, "_local_workers", graders)
+    monkeypatch.setattr(batch, "make_job", lambda notebook, content, common: {"student": content.decode()})
+    monkeypatch.setattr(Submission, "read", lambda submission: submission.student.encode())
+    todo = [Submission(student, NOTEBOOK, Path("x")) for student in ("slow", "quick", "slower")]
+    with contextlib.closing(batch._graded(todo, {NOTEBOOK: {}}, {}, 0, None)) as graded:
+        assert next(graded)[0].student == "quick"
+    assert stopped.is_set()
 
 
 def test_a_failing_machine_is_never_a_score(school, tmp_path, monkeypatch):

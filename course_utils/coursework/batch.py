@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from course_utils.coursework.grading import MISSING, UNREADABLE, Json, expected_
 from course_utils.coursework.notebooks import NOTEBOOKS_DIR, NotebookError, source_notebooks
 from course_utils.coursework.sandbox import Limits, find_sandbox
 from course_utils.coursework.submissions import Submission, UnreadableError, digest_of, find_submissions
-from course_utils.coursework.worker import Workers, make_job
+from course_utils.coursework.worker import Ask, Graders, Workers, make_job
 
 JOURNAL = "journal.jsonl"
 COMPILED = ".compiled"
@@ -145,12 +145,13 @@ def grade_class(
             # Other machines make a cache of their own, since what is compiled for one processor need not run on another.
             common = {"limits": dataclasses.asdict(limits), "unsafe": unsafe, "cache": None if dask else str(cache)}
             with tqdm(total=len(left), unit="submission", disable=None if progress is None else not progress) as bar:
-                for submission, marks in _graded(left, references, common, workers, dask):
-                    journal.append(
-                        {"type": "result", "student": submission.student, "notebook": submission.notebook, "unsafe": unsafe}
-                        | marks
-                    )
-                    bar.update()
+                with contextlib.closing(_graded(left, references, common, workers, dask)) as graded:
+                    for submission, marks in graded:
+                        journal.append(
+                            {"type": "result", "student": submission.student, "notebook": submission.notebook, "unsafe": unsafe}
+                            | marks
+                        )
+                        bar.update()
         return journal.read()
 
 
@@ -210,28 +211,30 @@ def _is_new(submission: Submission, result: Json | None) -> bool:
 def _graded(
     submissions: list[Submission], references: dict[str, Json], common: Json, workers: int, dask: str | None
 ) -> Iterator[tuple[Submission, Json]]:
-    """Yield each submission with its marks, as they come."""
-    with connected(dask) if dask else _local_workers(workers) as (at_once, ask), ThreadPoolExecutor(at_once) as threads:
-        futures = {threads.submit(_attempts, each, references, common, ask): each for each in submissions}
+    """Yield each submission with its marks, as they come; whoever is interrupted does not wait for those under way."""
+    with connected(dask) if dask else _local_workers(workers) as graders, ThreadPoolExecutor(graders.at_once) as threads:
+        futures = {threads.submit(_attempts, each, references, common, graders.ask): each for each in submissions}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
-        finally:
+        except BaseException:
             for future in futures:
                 future.cancel()
+            graders.stop()
+            raise
 
 
 @contextlib.contextmanager
-def _local_workers(number: int) -> Iterator[tuple[int, Callable[[Json], Json | None]]]:
+def _local_workers(number: int) -> Iterator[Graders]:
     workers = Workers()
     try:
-        yield number or os.cpu_count() or 1, workers.ask
+        yield Graders(number or os.cpu_count() or 1, workers.ask, workers.close)
     finally:
         workers.close()
 
 
 def _attempts(
-    submission: Submission, references: dict[str, Json], common: Json, ask: Callable[[Json], Json | None]
+    submission: Submission, references: dict[str, Json], common: Json, ask: Ask
 ) -> Json:
     """Return the marks of one submission; what fails for reasons that are not the student's is tried again."""
     reference = references[submission.notebook]
@@ -257,6 +260,28 @@ def _digests(references: dict[str, Json]) -> dict[str, str]:
 
 
 def results(entries: Iterable[Json]) -> list[Json]:
-    """Return the last result of each submission, ordered by student and notebook."""
-    latest = {(entry["student"], entry["notebook"]): entry for entry in entries if entry["type"] == "result"}
+    """Return the last result of each submission, ordered by student and notebook; of who has left since, none."""
+    latest: dict[tuple[str, str], Json] = {}
+    for entry in entries:
+        if entry["type"] == "result":
+            latest[entry["student"], entry["notebook"]] = entry
+        elif entry["type"] == "left":
+            latest = {key: result for key, result in latest.items() if key[0] != entry["student"]}
     return [latest[key] for key in sorted(latest)]
+
+
+def leave_out(out: Path, students: list[str]) -> None:
+    """Note in the journal of ``out`` that ``students`` have left the class; what they got before stays in it.
+
+    Raises:
+        NotebookError: the journal has no result of one of them, or a batch is at work in the folder.
+    """
+    with _alone_in(out):
+        journal = Journal(out)
+        known = {result["student"] for result in results(journal.read())}
+        for student in students:
+            if student not in known:
+                raise NotebookError(f"{journal.path} has no result of {student!r}: nothing was changed.")
+        journal.repair()
+        for student in students:
+            journal.append({"type": "left", "student": student})

@@ -8,21 +8,21 @@ needs bubblewrap and the same version of the course. Dask's connections are to b
 import contextlib
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from distributed import CancelledError, Client, KilledWorker
 from distributed.comm import get_address_host_port
 
 from course_utils.coursework.notebooks import NotebookError
-from course_utils.coursework.worker import Json, Workers
+from course_utils.coursework.worker import Graders, Json, Workers
 
 SECONDS_TO_CONNECT = 10
 _WORKERS = Workers()
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[tuple[int, Callable[[Json], Json | None]]]:
-    """Connect to a cluster; yield how many jobs it does at once, and what does one (``None``: its worker was lost).
+def connected(address: str) -> Iterator[Graders]:
+    """Connect to a cluster; yield what grades on it.
 
     Raises:
         NotebookError: nobody answers at ``address``, there are no workers, or the cluster goes away.
@@ -50,7 +50,7 @@ def connected(address: str) -> Iterator[tuple[int, Callable[[Json], Json | None]
                 ) from None
 
         # A few more than can be done, so that nobody waits and workers that join later find something.
-        yield 4 * threads, ask
+        yield Graders(4 * threads, ask, client.close)
 
 
 def grade_on_worker(job: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 from nbformat import NotebookNode
 
 from course_utils.coursework import checks
+from course_utils.coursework.grading_copy import set_apart
 from course_utils.coursework.notebooks import (
     NOTEBOOKS_DIR,
     Exercise,
@@ -35,8 +36,8 @@ class Result:
 
 
 ONLY_ANSWERS_RUN = (
-    "Only the imports at the top, your answers, and what you define for them in cells that you added above are run: "
-    "an answer cannot use what the text's own cells define."
+    "An answer is run with the imports and functions that stand above it, and with variables from cells that you added or "
+    "changed yourself; it cannot use variables of the text's own cells."
 )
 
 
@@ -55,6 +56,7 @@ def check_submission(path: Path, source_dir: Path = NOTEBOOKS_DIR) -> list[Resul
     reference = read_notebook(source_dir / name)
     answers = read_answers(path.read_bytes(), reference).sources
     notebook = with_answers(reference, answers)
+    set_apart(notebook, reference)
     # A repository made for students has no solutions, so no values to compare with: there the visible checks decide.
     is_released = all(exercise.check.execution_count is None for exercise in exercises(reference))
     for cell in notebook.cells if is_released else []:

@@ -39,7 +39,7 @@ STYLE = (
 
 
 def write_gradebook(folder: Path) -> list[Path]:
-    """Write tables and pages beside the journal in ``folder`` and return their paths.
+    """Write tables and pages beside the journal in ``folder`` and return their paths; pages of who has left go away.
 
     Raises:
         NotebookError: there is no journal.
@@ -59,6 +59,10 @@ def write_gradebook(folder: Path) -> list[Path]:
         name = _file_name(student)
         files[f"feedback/{name}.html"] = _student_page(student, of_student)
         files[f"gradescope/{name}.json"] = _gradescope(of_student)
+    for kind in ("feedback", "gradescope"):
+        for path in (folder / kind).glob("*"):
+            if f"{kind}/{path.name}" not in files and path.suffix in (".html", ".json"):
+                path.unlink()
     written = []
     for name, text in files.items():
         path = folder / name

@@ -10,8 +10,8 @@ import ast
 import nbformat
 from nbformat import NotebookNode
 
-from course_utils.coursework.notebooks import NotebookError, with_answers
-from course_utils.coursework.statements import defined, used
+from course_utils.coursework.notebooks import SETUP_TAG, NotebookError, exercises, with_answers
+from course_utils.coursework.statements import defined, names_of, used
 
 EXPLANATION = {"truth", "mistakes", "standard_error", "rtol", "atol", "hint"}
 CHECKS_MODULE = "course_utils.coursework.checks"
@@ -26,7 +26,20 @@ def grading_copy(source: NotebookNode, answers: dict[str, str]) -> NotebookNode:
         cell.outputs, cell.execution_count = [], 1
         if cell.metadata.get("nbgrader", {}).get("grade"):
             cell.source = without_truth(cell.source, cell.id)
+    set_apart(notebook, source)
     return notebook
+
+
+def set_apart(notebook: NotebookNode, source: NotebookNode) -> None:
+    """Let the checks in ``notebook`` know the setup and their own exercise's answer only, whatever else answers define."""
+    asked = {exercise.check.id: names_of(defined, exercise.answer.source) for exercise in exercises(source)}
+    for cell in notebook.cells:
+        if SETUP_TAG in cell.metadata.get("tags", []):
+            names = sorted(names_of(defined, cell.source))
+            cell.source += f"\n\nfrom course_utils.coursework.apart import keep\nkeep({names}, globals())"
+        elif cell.id in asked:
+            names = sorted(asked[cell.id])
+            cell.source = f"from course_utils.coursework.apart import run_apart\nrun_apart({cell.source!r}, {names}, globals())"
 
 
 def without_truth(source: str, name: str) -> str:

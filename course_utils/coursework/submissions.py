@@ -8,6 +8,7 @@ link, or evaluated.
 import ast
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -17,17 +18,28 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from types import UnionType
+from typing import Any, NamedTuple
 
 from nbformat import NotebookNode
 
-from course_utils.coursework.notebooks import MARKER, NotebookError, exercises, notebook_bytes, read_notebook, student_copy
+from course_utils.coursework.notebooks import (
+    MARKER,
+    SETUP_TAG,
+    NotebookError,
+    exercises,
+    notebook_bytes,
+    read_notebook,
+    student_copy,
+)
 from course_utils.coursework.statements import defined, names_of, statements, used
 
 MAX_NOTEBOOK_BYTES = 20_000_000
 MAX_ARCHIVE_BYTES = 200_000_000
 MAX_ENTRIES = 20_000
 MAX_ANSWER_CHARACTERS = 200_000
+DEFINITIONS = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
+ASSIGNMENTS = ast.Assign | ast.AnnAssign | ast.AugAssign
 # What students hand in and no folder of submissions should hold: it is refused by name, so that nobody gets lost.
 LOOSE = (".ipynb", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 # Names of what archivers, editors and systems leave beside the files of their user begin so.
@@ -211,16 +223,21 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
 
     A cell is an answer if it has the id of the answer cell; or else its ``grade_id`` in the metadata; or else the comment
     that marks it in the student's copy. If several cells have the same claim, the last one counts. If it is untouched, and
-    what it should define is defined in a cell that the student added, then that is the answer. Of the added cells above it,
-    what an answer uses goes in front of it: functions, classes, imports, and variables.
+    what it should define is defined in a cell that the student added, then that is the answer. What an answer uses of the
+    cells above it goes in front of it: imports, functions and classes; and variables, if the student added or changed the cell.
 
     Raises:
         UnreadableError: ``content`` is no notebook.
     """
     cells = _code_cells(content)
-    stubs = {exercise.name: exercise.answer.source.strip() for exercise in exercises(student_copy(source))}
-    given = {cell.id for cell in source.cells} | {cell.source.strip() for cell in student_copy(source).cells}
-    new = [cell for cell in cells if not {cell["id"], cell["source"].strip()} & given]
+    student = student_copy(source)
+    stubs = {exercise.name: exercise.answer.source.strip() for exercise in exercises(student)}
+    given = {cell.source.strip() for cell in student.cells}
+    known = given | {cell.id for cell in student.cells}
+    new = [cell for cell in cells if not {cell["id"], cell["source"].strip()} & known]
+    # Setup is run anyway, answers have their turn, and of checks nothing is to be taken.
+    passed_over = [cell for cell in student.cells if cell.metadata.get("nbgrader") or SETUP_TAG in cell.metadata.get("tags", [])]
+    passed_over = {cell.source.strip() for cell in passed_over} | {cell.id for cell in passed_over if cell.metadata.get("nbgrader")}
     notes: dict[str, str] = {}
     claimed: dict[int, list[str]] = {}
     for exercise in exercises(source):
@@ -242,16 +259,16 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
                 break
     sources, alone = {}, {}
     helpers, above, room = [], [], MAX_ANSWER_CHARACTERS
-    added = {id(cell) for cell in new if not cell["grade_id"]}
     for cell in cells:
         source = cell["source"]
         for name in claimed.get(id(cell), []):
             sources[name], alone[name] = (_needed(own, source) + source for own in (helpers, above))
         if id(cell) in claimed:
             above += _helpers(source)
-        elif id(cell) in added:
-            room -= len(source)
-            more = _helpers(source) if room >= 0 else []
+        elif not ({cell["id"], source.strip()} & passed_over or cell["grade_id"]):
+            is_given = source.strip() in given
+            room -= 0 if is_given else len(source)
+            more = _given_helpers(source) if is_given else _helpers(source) if room >= 0 else []
             helpers, above = helpers + more, above + more
     return Answers(sources, alone, notes)
 
@@ -262,32 +279,44 @@ def _written_elsewhere(stub: str, new: list[dict[str, Any]]) -> list[dict[str, A
     return [cell for cell in new if asked and asked <= names_of(defined, cell["source"])]
 
 
-def _helpers(source: str) -> list[ast.stmt]:
-    """Return the functions, classes, imports and assignments of a cell that a student added."""
-    kinds = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.AugAssign
-    return [statement for statement in statements(source) if isinstance(statement, kinds)]
+class Helper(NamedTuple):
+    """A statement that an answer may need: its source, the names that it brings along, and those that it uses."""
+
+    source: str
+    brings: set[str]
+    uses: set[str]
 
 
-def _needed(helpers: list[ast.stmt], answer: str) -> str:
+def _helpers(source: str, kinds: UnionType = DEFINITIONS | ASSIGNMENTS) -> list[Helper]:
+    """Return the statements of a cell that are of one of ``kinds``."""
+    found = []
+    for statement in statements(source):
+        if isinstance(statement, kinds):
+            is_star = isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*"
+            found.append(Helper(ast.unparse(statement), {"*"} if is_star else defined(statement), used(statement)))
+    return found
+
+
+@functools.cache
+def _given_helpers(source: str) -> list[Helper]:
+    """Return the functions, classes and imports of a cell of the course, which is one of not too many."""
+    return _helpers(source, DEFINITIONS)
+
+
+def _needed(helpers: list[Helper], answer: str) -> str:
     """Return those of ``helpers`` that ``answer`` uses, directly or through one another: experiments are not run again."""
-    own = statements(answer)
     # Nobody can tell what a star brings along.
-    todo = ["*", *set().union(*map(used, own)) - set().union(*map(defined, own))]
+    todo = ["*", *names_of(used, answer) - names_of(defined, answer)]
     by_name: dict[str, list[int]] = {}
     for number, helper in enumerate(helpers):
-        for name in _brought(helper):
+        for name in helper.brings:
             by_name.setdefault(name, []).append(number)
     needed = set()
     while todo:
         for number in by_name.pop(todo.pop(), []):
             needed.add(number)
-            todo += used(helpers[number])
-    return "".join(f"{ast.unparse(helpers[number])}\n" for number in sorted(needed)) + ("\n" if needed else "")
-
-
-def _brought(helper: ast.stmt) -> set[str]:
-    is_star = isinstance(helper, ast.ImportFrom) and helper.names[0].name == "*"
-    return {"*"} if is_star else defined(helper)
+            todo += helpers[number].uses
+    return "".join(f"{helpers[number].source}\n" for number in sorted(needed)) + ("\n" if needed else "")
 
 
 def _code_cells(content: bytes) -> list[dict[str, Any]]:
@@ -320,13 +349,17 @@ def _code_cells(content: bytes) -> list[dict[str, Any]]:
         role = metadata.get("nbgrader") if isinstance(metadata, dict) else None
         found.append(
             {
-                "id": cell.get("id"),
-                "grade_id": role.get("grade_id") if isinstance(role, dict) else None,
+                "id": _text(cell.get("id")),
+                "grade_id": _text(role.get("grade_id")) if isinstance(role, dict) else "",
                 # Half of a surrogate pair can be in JSON but in no file, and NUL in no source.
                 "source": source.encode("utf-8", "replace").decode().replace("\r\n", "\n").replace("\0", ""),
             }
         )
     return found
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _too_large(name: str) -> str:

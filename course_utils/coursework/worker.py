@@ -14,14 +14,17 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from course_utils.coursework.grading import InfrastructureError, fill_cache, grade
 from course_utils.coursework.sandbox import Limits, SandboxError, find_sandbox
 
 PACKAGE_DIR = Path(__file__).resolve().parent.parent
 Json = dict[str, Any]
+# What does one job; ``None`` if whoever did it was lost.
+Ask = Callable[[Json], Json | None]
 
 
 def make_job(notebook: str, content: bytes, common: Json) -> Json:
@@ -60,15 +63,26 @@ def _own_cache(reference: str) -> tempfile.TemporaryDirectory:
     return folder
 
 
+class Graders(NamedTuple):
+    """Who grades, here or on a cluster: how many jobs at once, what does one, and what makes those under way end."""
+
+    at_once: int
+    ask: Ask
+    stop: Callable[[], None]
+
+
 class Workers:
     """Worker processes, one for each thread that asks; one that was killed is replaced."""
 
     def __init__(self) -> None:
+        self._closed = False
         self._local = threading.local()
         self._processes: list[subprocess.Popen] = []
 
     def ask(self, job: Json) -> Json | None:
-        """Return the answer of this thread's worker, or ``None`` if the worker was killed."""
+        """Return the answer of this thread's worker, or ``None`` if the worker was killed, or all were closed."""
+        if self._closed:
+            return None
         worker = getattr(self._local, "worker", None)
         if worker is None or worker.poll() is not None:
             worker = self._local.worker = self._start()
@@ -83,7 +97,8 @@ class Workers:
             return None
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers, whatever they are doing, and start no more."""
+        self._closed = True
         for process in self._processes:
             process.kill()
             process.wait()
