@@ -35,7 +35,7 @@ CHECK = """\
 values = np.random.default_rng(check_seed("mean")).normal(5.0, 1.0, 50)
 check("mean of 50 values", lambda: mean(values), np.mean(values), mistakes={"Divide by the number of values.": values.sum()})
 ### BEGIN HIDDEN TESTS
-check("mean of 10 values", lambda: mean(values[:10]))
+check("mean of 10 values", lambda: mean(values[:10]), hint="However many there are.")
 ### END HIDDEN TESTS
 """
 
@@ -113,6 +113,12 @@ def test_check_submission(source_dir, tmp_path):
         cell.id = f"lost-{number}"
     nbformat.write(notebook, submission)
     assert [found.status for found in check_submission(submission, source_dir)] == ["right"]
+
+
+def test_who_fails_a_hidden_check_alone_gets_its_hint(source_dir, tmp_path):
+    answer = "def mean(values):\n    return values.sum() / 50"
+    (found,) = check_submission(answered(source_dir, tmp_path / "01_means.ipynb", answer), source_dir)
+    assert found.status == "wrong" and "other inputs does not. However many there are." in found.hint
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import functools
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -612,7 +613,11 @@ def test_interrupted_and_resumed_gives_the_same_bytes(school, tmp_path):
 
 
 def test_who_handed_in_under_another_name_is_named_to_the_instructor(school):
-    assert "there is homework2.ipynb" in (school["grades"] / "class.html").read_text()
+    page = (school["grades"] / "class.html").read_text()
+    assert "there is homework2.ipynb" in page
+    assert page.count("a cell of the student") == 1 and f"{OWN}: died" in page and f"{OWN}: missing" in page
+    linked = set(re.findall(r"href='(feedback/[^']+)'", page))
+    assert linked == {f"feedback/{path.name}" for path in (school["grades"] / "feedback").iterdir()}
 
 
 def test_exercises_stay_in_the_order_of_the_notebook(tmp_path):
@@ -863,7 +868,7 @@ def test_whoever_is_interrupted_does_not_wait_for_those_under_way(school, monkey
     monkeypatch.setattr(batch, "make_job", lambda notebook, content, common: {"student": content.decode()})
     monkeypatch.setattr(Submission, "read", lambda submission: submission.student.encode())
     todo = [Submission(student, NOTEBOOK, Path("x")) for student in ("slow", "quick", "slower")]
-    with contextlib.closing(batch._graded(todo, {NOTEBOOK: {}}, {}, 0, None)) as graded:
+    with contextlib.closing(batch._graded(todo, {NOTEBOOK: {}}, {"cache": None}, 0, None)) as graded:
         assert next(graded)[0].student == "quick"
     assert stopped.is_set()
 

@@ -130,9 +130,7 @@ def grade_class(
                 pass
         seed = begun.get("seed") or seed or new_seed()
         with _compiled_in(out) as cache:
-            references = {}
-            for name in tqdm(chosen, desc="Running the reference solutions", disable=None if progress is None else not progress):
-                references[name] = make_reference(known[name], seed, cache)
+            references = _references([known[name] for name in chosen], seed, cache, progress)
             if begun and begun["references"] != _digests(references):
                 raise NotebookError("The notebooks have changed since this batch was begun: grade into another folder.")
             if not begun:
@@ -153,6 +151,21 @@ def grade_class(
                         )
                         bar.update()
         return journal.read()
+
+
+def _references(paths: list[Path], seed: str, cache: Path, progress: bool | None) -> dict[str, Json]:
+    """Return the reference of each notebook, by its name; as many are made at once as there are cores."""
+
+    def make(path: Path) -> Json:
+        # What is compiled for one is not for the others: the names by which answers are deleted from it are its own.
+        return make_reference(path, seed, _readable(cache / path.stem))
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        made = tqdm(
+            threads.map(make, paths), desc="Running the reference solutions", total=len(paths),
+            disable=None if progress is None else not progress,
+        )  # fmt: skip
+        return {reference["notebook"]: reference for reference in made}
 
 
 @contextlib.contextmanager
@@ -187,13 +200,17 @@ def _compiled_in(out: Path) -> Iterator[Path]:
     """Make a folder for what JAX compiles, where even a batch that is killed leaves it among its own things."""
     folder = out.resolve() / COMPILED
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    # A stranger of another user has to be able to read it.
-    folder.chmod(0o755)
     try:
-        yield folder
+        yield _readable(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _readable(folder: Path) -> Path:
+    """Make a folder that strangers, who are other users, can read, whatever this user's habits are."""
+    folder.mkdir()
+    folder.chmod(0o755)
+    return folder
 
 
 def _is_new(submission: Submission, result: Json | None) -> bool:
@@ -245,7 +262,8 @@ def _attempts(
     if content is None:
         others = f" under its name; there is {', '.join(submission.others)[:200]}" if submission.others else ""
         return ungraded(reference, MISSING, f"The notebook was not handed in{others}.")
-    job = make_job(submission.notebook, content, common | {"reference": reference})
+    cache = common["cache"] and str(Path(common["cache"], Path(submission.notebook).stem))
+    job = make_job(submission.notebook, content, common | {"reference": reference, "cache": cache})
     reasons = []
     for _ in range(ATTEMPTS):
         marks = ask(job)

@@ -12,6 +12,7 @@ from typing import Any
 from nbformat import NotebookNode
 
 from course_utils.coursework import checks
+from course_utils.coursework.comparison import agree
 from course_utils.coursework.grading_copy import set_apart
 from course_utils.coursework.notebooks import (
     NOTEBOOKS_DIR,
@@ -23,6 +24,7 @@ from course_utils.coursework.notebooks import (
     with_answers,
     write_notebook,
 )
+from course_utils.coursework.sandbox import cache_environment
 from course_utils.coursework.submissions import read_answers
 
 
@@ -61,20 +63,23 @@ def check_submission(path: Path, source_dir: Path = NOTEBOOKS_DIR) -> list[Resul
     is_released = all(exercise.check.execution_count is None for exercise in exercises(reference))
     for cell in notebook.cells if is_released else []:
         cell.execution_count = 1
-    report = run_with_nbval(notebook)
+    report = run_with_nbval(notebook, explained=True)
     for entry in report.values() if is_released else []:
         records = entry.get("checks", [])
         entry["passed"] = entry.get("passed") or all(record["status"] == checks.RIGHT for record in records) and bool(records)
     return [result(exercise, report, exercise.name in answers) for exercise in exercises(reference)]
 
 
-def run_with_nbval(notebook: NotebookNode, seed: str | None = None, *, reference: bool = False) -> dict[str, Any]:
+def run_with_nbval(
+    notebook: NotebookNode, seed: str | None = None, *, explained: bool = False, cache: Path | None = None
+) -> dict[str, Any]:
     """Run ``notebook`` and compare the values of its checks with the stored ones.
 
     Args:
         notebook: what :func:`with_answers` returns, or several of these in a row.
         seed: what the checks draw their inputs from; without it they use the public one.
-        reference: whether the answers are the reference's, whose checks may say what is expected.
+        explained: whether the checks' records say what is expected, and their authors' hints.
+        cache: a folder with JAX's compilation cache, which is not written to.
 
     Returns:
         For each cell id a dictionary with ``passed``, ``message``, and ``checks``: the records that ``check`` emitted.
@@ -85,8 +90,10 @@ def run_with_nbval(notebook: NotebookNode, seed: str | None = None, *, reference
     environment = {name: value for name, value in os.environ.items() if name != checks.SEED_VARIABLE}
     if seed is not None:
         environment[checks.SEED_VARIABLE] = seed
-    if reference:
+    if explained:
         environment[checks.REFERENCE_VARIABLE] = "1"
+    if cache:
+        environment |= cache_environment(cache, fill=False)
     with tempfile.TemporaryDirectory(prefix="course-check-") as folder:
         answers, report = Path(folder, "answers.ipynb"), Path(folder, "report.json")
         write_notebook(notebook, answers)
@@ -121,7 +128,15 @@ def result(exercise: Exercise, report: dict[str, Any], is_answered: bool = True)
         return Result(exercise, checks.NOT_ATTEMPTED, "")
     if not records:
         return Result(exercise, checks.ERROR, f"The check could not be run on your answer: {cell.get('message', '')}")
-    return Result(exercise, checks.WRONG, "The visible checks pass, but a check with other inputs does not.")
+    return Result(exercise, checks.WRONG, f"The visible checks pass, but a check with other inputs does not. {_hint(exercise, records)}".strip())
+
+
+def _hint(exercise: Exercise, records: list[dict[str, Any]]) -> str:
+    """Return the hint of the first check that gives other values than the reference did."""
+    stored = [output.data[checks.MIME] for output in exercise.check.outputs if checks.MIME in output.get("data", {})]
+    expected = {record["name"]: record["values"] for record in stored}
+    failed = (each for each in records if not agree(expected.get(each["name"]), each["values"], exercise.tolerance))
+    return next((each["hint"] for each in failed if each.get("hint")), "")
 
 
 def _with_advice(message: str) -> str:

@@ -31,10 +31,11 @@ REASONS = {
     "missing": "There is no answer.",
     "unreadable": "The notebook could not be read.",
 }
+UNUSUAL = {"timeout", "memory", "died", "output limit", "missing"}
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}"
     "table{border-collapse:collapse}th,td{border:1px solid #bbb;padding:.3rem .6rem;text-align:left;vertical-align:top}"
-    "td.number{text-align:right}.bar{display:inline-block;height:.8em;background:#0072b2}"
+    "td.number{text-align:right}td.share{white-space:nowrap}.bar{display:inline-block;height:.8em;background:#0072b2}"
 )
 
 
@@ -239,8 +240,6 @@ def _class_page(found: list[Json]) -> str:
         body.append("</p>")
         if not graded:
             continue
-        notes = [f"<li>{_text(result['student'])}: {_text(result['note'])}</li>" for result in graded if result["note"]]
-        body.append(f"<ul>{''.join(notes)}</ul>" if notes else "")
         total = [points(result)[0] for result in graded]
         body.append(f"<p>Mean {sum(total) / len(total):.2f} of {points(graded[0])[1]:g} points.</p>")
         body.append("<table><tr><th>Exercise</th><th>Full</th><th>Partial</th><th>None</th><th>Share of full</th><th>Reasons</th><th>Commonest failure</th></tr>")
@@ -258,11 +257,28 @@ def _class_page(found: list[Json]) -> str:
             told = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
             body.append(
                 f"<tr><td>{_text(first['title'])}</td><td class=number>{full}</td><td class=number>{len(marks) - full - none}</td>"
-                f"<td class=number>{none}</td><td><span class=bar style='width:{8 * full / len(marks):.2f}rem'></span> "
+                f"<td class=number>{none}</td><td class=share><span class=bar style='width:{6 * full / len(marks):.2f}rem'></span> "
                 f"{full / len(marks):.0%}</td><td>{_text(told)}</td><td>{_text(worst)}</td></tr>"
             )
+        body.append("</table><h3>Students</h3><table><tr><th>Student</th><th>Points</th><th>Worth a look</th></tr>")
+        body += [
+            f"<tr><td><a href='feedback/{_file_name(result['student'])}.html'>{_text(result['student'])}</a></td>"
+            f"<td class=number>{points(result)[0]:g}</td><td>{'<br>'.join(map(_text, _notes(result)))}</td></tr>"
+            for result in graded
+        ]
         body.append("</table>")
     return _page("The class", body)
+
+
+def _notes(result: Json) -> list[str]:
+    """Return what is unusual about a result: how its notebook and its answers were found, and what stopped them."""
+    notes = [result["note"]] if result["note"] else []
+    # Of what could not be read at all, one sentence is enough.
+    for name, mark in result["exercises"].items() if "digest" in result else []:
+        stopped = mark["reason"] if mark["reason"] in UNUSUAL else ""
+        told = "; ".join(filter(None, [stopped, mark["note"]]))
+        notes += [f"{name}: {told}"] if told else []
+    return notes
 
 
 def _page(title: str, body: list[str]) -> str:

@@ -68,7 +68,9 @@ def make_reference(path: Path, seed: str, cache: Path | None = None) -> Json:
     if solutions and not any(map(SOLUTION.search, solutions.values())):
         raise NotebookError(f"{path} holds no solutions: it is a student's copy. Grade in the repository that it was released from.")
     run = _run_solutions(source, seed, cache)
-    told = run_with_nbval(_with_truth(source, solutions), seed, reference=True)
+    told = run_with_nbval(_with_truth(source, solutions), seed, explained=True, cache=cache)
+    if cache:
+        _forget_answers(cache, source)
     expected = {}
     for exercise in exercises(source):
         found = run.cells.get(exercise.check.id, {}).get("checks", [])
@@ -109,6 +111,7 @@ def fill_cache(reference: Json, cache: Path) -> None:
     """
     source = nbformat.reads(reference["source"], as_version=4)
     run = _run_solutions(source, reference["seed"], cache)
+    _forget_answers(cache, source)
     for exercise in exercises(source):
         found = run.cells.get(exercise.check.id, {}).get("checks", [])
         expected = reference["expected"][exercise.name]
@@ -119,13 +122,10 @@ def fill_cache(reference: Json, cache: Path) -> None:
 
 
 def _run_solutions(source: NotebookNode, seed: str, cache: Path | None) -> Run:
-    """Run the reference as an answer is run, and leave in ``cache`` what JAX compiled of everything but the solutions."""
+    """Run the reference as an answer is run, and leave in ``cache`` what JAX compiled."""
     solutions = {exercise.name: exercise.answer.source for exercise in exercises(source)}
     limits = Limits(seconds_per_cell=120)
-    run = run_in_sandbox(grading_copy(source, solutions), seed, limits, sandbox=None, cache=cache, fill_cache=True)
-    if cache:
-        _forget_answers(cache, source)
-    return run
+    return run_in_sandbox(grading_copy(source, solutions), seed, limits, sandbox=None, cache=cache, fill_cache=True)
 
 
 def grade(content: bytes, reference: Json, limits: Limits, *, sandbox: str | None, cache: Path | None = None) -> Json:

@@ -129,12 +129,7 @@ def run_in_sandbox(
         checks.SEED_VARIABLE: seed,
     }
     if cache:
-        environment |= {
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            # Read whatever is there; write everything, or nothing.
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0" if fill_cache else "1e9",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
+        environment |= cache_environment(cache, fill=fill_cache)
     with (
         # A batch that is killed leaves nothing of a sandbox behind, since its folders are in memory and these files have no name.
         contextlib.nullcontext("/") if sandbox else tempfile.TemporaryDirectory(prefix="course-grade-") as folder,
@@ -168,6 +163,15 @@ def run_in_sandbox(
         told.seek(0)
         run.told = told.read(20_000).decode("utf-8", "replace")[-4000:]
     return run
+
+
+def cache_environment(cache: Path, *, fill: bool) -> dict[str, str]:
+    """Return the environment in which JAX reads whatever there is in ``cache``, and writes everything, or nothing."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0" if fill else "1e9",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 def _isolation() -> list[str]:

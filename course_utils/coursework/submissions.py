@@ -8,6 +8,7 @@ link, or evaluated.
 import ast
 import contextlib
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
@@ -96,7 +97,8 @@ class Submission:
                         raise UnreadableError(_too_large(self.notebook))
                     content = file.read(MAX_NOTEBOOK_BYTES + 1)
         except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-            reason = getattr(error, "strerror", None) or type(error).__name__
+            is_link = getattr(error, "errno", None) == errno.ELOOP
+            reason = "it is a link" if is_link else getattr(error, "strerror", None) or type(error).__name__
             raise UnreadableError(f"{self.notebook} cannot be read ({reason}).") from None
         if len(content) > MAX_NOTEBOOK_BYTES:
             raise UnreadableError(_too_large(self.notebook))
@@ -146,7 +148,8 @@ def find_submissions(folder: Path, sources: list[Path]) -> list[Submission]:
             if place.is_symlink():
                 raise UnreadableError("A link was handed in: links are not followed.")
             if kind in LOOSE and not is_folder:
-                raise UnreadableError(f"{place.name} is neither a folder nor a zip archive: put what is in it into a folder with the student's name.")
+                what = "it" if kind == ".ipynb" else "what is in it"
+                raise UnreadableError(f"{place.name} is neither a folder nor a zip archive: put {what} into a folder with the student's name.")
             files = list(_files(place) if is_folder else _members(place))
         except UnreadableError as error:
             refused = str(error)
