@@ -443,6 +443,9 @@ def school(tmp_path_factory):
     (submissions / "zip-of-nothing.zip").write_bytes(b"not a zip archive")
     (submissions / "tar.tar.gz").write_bytes(b"whatever")
     (submissions / "loose.ipynb").write_bytes(as_bytes(handed_in()))
+    (submissions / f"lovelaceada_4711_815_{NOTEBOOK}").write_bytes(as_bytes(handed_in()))
+    archive(submissions / "hoppergrace_LATE_12_816_work.zip", {NOTEBOOK: as_bytes(handed_in())})
+    (submissions / "hoppergrace_12_817_other-1.ipynb").write_bytes(wrong)
     (submissions / "read me.txt").write_text("Not a student's.")
     (submissions / "other-name").mkdir()
     (submissions / "other-name" / "homework2.ipynb").write_bytes(as_bytes(handed_in()))
@@ -511,7 +514,7 @@ def test_everyone_gets_what_they_earned(school, student):
         ("a-gigabyte", "unreadable"), ("a-pipe", "unreadable"), ("a-link", "unreadable"), ("linked-folder", "unreadable"),
         ("zip-traversal", "unreadable"), ("zip-bomb", "unreadable"), ("zip-of-nothing", "unreadable"), ("zipped", "right"),
         ("whole-folder", "right"), ("two-versions", "right"),
-        ("tar", "unreadable"), ("loose", "unreadable"),
+        ("tar", "unreadable"), ("loose", "unreadable"), ("lovelaceada_4711", "right"), ("hoppergrace_12", "right"),
         ("other-name", "missing"),
     ],
 )  # fmt: skip
@@ -545,7 +548,7 @@ def test_nothing_is_left_running(school):
 def test_everyone_has_a_row_with_a_reason(school):
     rows = list(csv.DictReader(io.StringIO((school["grades"] / "grades.csv").read_text())))
     students = {path.name for path in school["submissions"].iterdir() if path.is_dir() or path.is_symlink()}
-    students |= {"zipped", "whole-folder", "two-versions", "zip-traversal", "zip-bomb", "zip-of-nothing", "tar", "loose"}
+    students |= {"zipped", "whole-folder", "two-versions", "zip-traversal", "zip-bomb", "zip-of-nothing", "tar", "loose", "lovelaceada_4711", "hoppergrace_12"}
     assert len(rows) == len(students)
     assert all(row["reasons"] for row in rows)
 
@@ -667,6 +670,9 @@ def test_who_has_left_is_in_no_table(school, tmp_path):
 def test_canvas_gets_the_points_that_are_possible(school):
     rows = list(csv.reader(io.StringIO((school["grades"] / "canvas.csv").read_text())))
     assert rows[1][0].strip() == "Points Possible" and rows[1][5:] == ["7"]
+    by_student = {row[0]: row[1:] for row in rows}
+    assert by_student["lovelaceada_4711"] == ["4711", "", "", "", "7"]
+    assert by_student["right"] == ["", "", "right", "", "7"]
 
 
 @pytest.mark.parametrize(

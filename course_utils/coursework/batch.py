@@ -146,9 +146,10 @@ def grade_class(
                 with contextlib.closing(_graded(left, references, common, workers, dask)) as graded:
                     for submission, marks in graded:
                         journal.append(
-                            {"type": "result", "student": submission.student, "notebook": submission.notebook, "unsafe": unsafe}
+                            {"type": "result", "student": submission.student, "canvas_id": submission.canvas_id,
+                             "notebook": submission.notebook, "unsafe": unsafe}
                             | marks
-                        )
+                        )  # fmt: skip
                         bar.update()
         return journal.read()
 

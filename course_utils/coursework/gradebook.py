@@ -160,7 +160,7 @@ def _exercises(found: list[Json]) -> str:
 
 
 def _canvas(found: list[Json]) -> str:
-    """The columns that Canvas asks of an import; students are matched by their login."""
+    """The columns that Canvas asks of an import; students are matched by their number there, or else by their login."""
     notebooks = sorted({result["notebook"] for result in found})
     by_student: dict[str, dict[str, Json]] = {}
     for result in found:
@@ -169,7 +169,8 @@ def _canvas(found: list[Json]) -> str:
     rows = [["    Points Possible", "", "", "", "", *("" if number is None else f"{number:g}" for number in possible)]]
     for student, own in sorted(by_student.items()):
         scored = [points(own[name]) if name in own else None for name in notebooks]
-        rows.append([student, "", "", student, "", *(f"{score[0]:g}" if score else "" for score in scored)])
+        number = next((result["canvas_id"] for result in own.values()), "")
+        rows.append([student, number, "", "" if number else student, "", *(f"{score[0]:g}" if score else "" for score in scored)])
     titles = [name.removesuffix(".ipynb") for name in notebooks]
     return _csv(["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *titles], rows)
 

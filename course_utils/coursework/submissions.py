@@ -1,7 +1,7 @@
 """Find what students handed in, and read it as what it is: bytes made by strangers.
 
-A folder of submissions holds one folder, or one zip archive, for each student, named after the student; the notebooks
-are somewhere in it, under the names they were released with. Nothing is ever unpacked to a disk, followed through a
+A folder of submissions holds one folder, or one zip archive, for each student, named after the student, or the files of a
+download from Canvas; the notebooks are somewhere in it, under the names they were released with. Nothing is ever unpacked to a disk, followed through a
 link, or evaluated.
 """
 
@@ -43,6 +43,8 @@ DEFINITIONS = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
 ASSIGNMENTS = ast.Assign | ast.AnnAssign | ast.AugAssign
 # What students hand in and no folder of submissions should hold: it is refused by name, so that nobody gets lost.
 LOOSE = (".ipynb", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+# As Canvas names the files in a download of all submissions of an assignment.
+CANVAS = re.compile(r"(?P<student>[^_]+)_(?:LATE_)?(?P<id>[0-9]+)_[0-9]+_(?P<file>.+)")
 # Names of what archivers, editors and systems leave beside the files of their user begin so.
 HIDDEN = (".", "__MACOSX")
 
@@ -61,6 +63,7 @@ class Submission:
         others: notebooks of the student that have no name of the course.
         untouched: whether it is what students were given, to the byte.
         note: what is worth noting about how it was found.
+        canvas_id: the student's number in Canvas, if the file comes from there.
     """
 
     student: str
@@ -71,6 +74,7 @@ class Submission:
     others: tuple[str, ...] = ()
     untouched: bool = False
     note: str = ""
+    canvas_id: str = ""
 
     def read(self) -> bytes | None:
         """Return the bytes that were handed in, or ``None`` if there are none.
@@ -138,39 +142,62 @@ def find_submissions(folder: Path, sources: list[Path]) -> list[Submission]:
         raise NotebookError(f"{folder} is not a folder; it should hold one folder or zip archive for each student.")
     given = {path.name: notebook_bytes(student_copy(read_notebook(path))) for path in sources}
     found = []
-    for place in sorted(folder.iterdir(), key=lambda path: path.name):
-        is_folder, kind = place.is_dir() or place.is_symlink(), place.suffix.lower()
-        if place.name.startswith(HIDDEN) or not (is_folder or kind in (".zip", *LOOSE)):
-            continue
-        student = place.name if is_folder else place.stem.removesuffix(".tar")
-        files, refused = [], ""
+    for student, places in _places(folder).items():
+        files, refused, canvas_id = [], "", ""
         try:
-            if place.is_symlink():
-                raise UnreadableError("A link was handed in: links are not followed.")
-            if kind in LOOSE and not is_folder:
-                what = "it" if kind == ".ipynb" else "what is in it"
-                raise UnreadableError(f"{place.name} is neither a folder nor a zip archive: put {what} into a folder with the student's name.")
-            files = list(_files(place) if is_folder else _members(place))
+            for place in places:
+                canvas = _canvas(place)
+                canvas_id = canvas["id"] if canvas else ""
+                if place.is_symlink():
+                    raise UnreadableError("A link was handed in: links are not followed.")
+                if place.is_dir():
+                    files += _files(place)
+                elif place.suffix.lower() == ".zip":
+                    files += _members(place)
+                elif canvas:
+                    files.append((canvas["file"], place, ""))
+                else:
+                    what = "it" if place.suffix == ".ipynb" else "what is in it"
+                    raise UnreadableError(f"{place.name} is neither a folder nor a zip archive: put {what} into a folder with the student's name.")
         except UnreadableError as error:
-            refused = str(error)
+            files, refused = [], str(error)
         others = tuple(name for name, *_ in files if not any(_is_called(name, notebook) for notebook in given))
         for notebook, stub in given.items():
-            named = [(name, Submission(student, notebook, *place)) for name, *place in files if _is_called(name, notebook)]
+            named = [(name, Submission(student, notebook, *place, canvas_id=canvas_id)) for name, *place in files if _is_called(name, notebook)]
             ranked = sorted(((_rank(name, each, stub), name, each) for name, each in named), key=lambda entry: entry[:2])
             if not ranked:
-                found.append(Submission(student, notebook, None, refused=refused, others=others))
+                found.append(Submission(student, notebook, None, refused=refused, others=others, canvas_id=canvas_id))
                 continue
             (untouched, *_), name, first = ranked[0]
             touched = sum(not each_untouched for (each_untouched, *_), *_ in ranked)
             note = f"{touched} files have its name; {name} counts." if touched > 1 else ""
             found.append(dataclasses.replace(first, untouched=untouched, note=note))
-    if not found:
-        raise NotebookError(f"{folder} holds no submissions: there should be one folder or zip archive for each student.")
-    names = [(submission.student, submission.notebook) for submission in found]
-    twice = next((student for student, notebook in names if names.count((student, notebook)) > 1), None)
-    if twice:
-        raise NotebookError(f"{folder} holds both a folder and an archive of {twice!r}: remove one of them.")
     return found
+
+
+def _places(folder: Path) -> dict[str, list[Path]]:
+    """Return what each student handed in: a folder or an archive; or files as Canvas names them in its download.
+
+    Raises:
+        NotebookError: nobody handed in anything, or there are both a folder and an archive of somebody.
+    """
+    places: dict[str, list[Path]] = {}
+    for place in sorted(folder.iterdir(), key=lambda path: path.name):
+        is_folder, canvas = place.is_dir() or place.is_symlink(), _canvas(place)
+        if place.name.startswith(HIDDEN) or not (is_folder or place.suffix.lower() in (".zip", *LOOSE)):
+            continue
+        student = f"{canvas['student']}_{canvas['id']}" if canvas else place.name if is_folder else place.stem.removesuffix(".tar")
+        if student in places and not canvas:
+            raise NotebookError(f"{folder} holds both a folder and an archive of {student!r}: remove one of them.")
+        places.setdefault(student, []).append(place)
+    if not places:
+        raise NotebookError(f"{folder} holds no submissions: there should be one folder or zip archive for each student.")
+    return places
+
+
+def _canvas(place: Path) -> re.Match[str] | None:
+    """Return the student, the student's number and the name of a file, if Canvas has put all these into its name."""
+    return None if place.is_dir() else CANVAS.fullmatch(place.name)
 
 
 def _rank(path: str, submission: Submission, stub: bytes) -> tuple[bool, bool, bool]:
