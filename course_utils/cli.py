@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -128,7 +129,7 @@ def grade(
 ) -> None:
     """Grade a class in sandboxes, then write tables and feedback; exit with 1 if a human has to look."""
     from course_utils.coursework.batch import JOURNAL, grade_class, results
-    from course_utils.coursework.gradebook import points, write_gradebook
+    from course_utils.coursework.gradebook import points, state_of, write_gradebook
     from course_utils.coursework.sandbox import Limits
 
     if explain is not None:
@@ -148,7 +149,9 @@ def grade(
     write_gradebook(out)
     found = results(entries)
     unscored = [result for result in found if points(result) is None]
-    typer.echo(f"{len(found) - len(unscored)} of {len(found)} notebooks are graded; see {out / 'class.html'} and {out / 'grades.csv'}.")
+    states = Counter(state_of(result) for result in found)
+    told = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    typer.echo(f"{len(found)} notebooks: {told}; see {out / 'class.html'} and {out / 'grades.csv'}.")
     for result in unscored:
         typer.echo(f"{result['student']}, {result['notebook']}: for a human to look at ({result['infrastructure'][:200]})", err=True)
     raise typer.Exit(1 if unscored else 0)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from course_utils.coursework import apart, checks
+from course_utils.coursework import apart, checks, nbval_plugin
 from course_utils.coursework.execute import execute_notebook
 from course_utils.coursework.feedback import check_submission, result, run_with_nbval
 from course_utils.coursework.notebooks import NotebookError, exercises, read_notebook, student_copy
@@ -393,3 +393,32 @@ def test_a_check_knows_the_setup_as_it_was_and_its_own_answer_alone(monkeypatch)
         jax.config.update("jax_enable_x64", False)
     assert namespace["seen"] == [([2.0, 2.0], "float32", False)]
     assert namespace["inputs"] == 7
+
+
+def test_an_answer_that_changes_its_arguments_changes_them_for_nobody_else(monkeypatch):
+    shown = []
+    monkeypatch.setattr(checks, "_show", lambda name, values, status, *rest: shown.append((values.tolist(), status)))
+    inputs, pair = np.arange(3.0), (np.ones(2), 1)
+
+    def less_one(values):
+        values -= 1
+        return values
+
+    for _ in range(2):
+        checks.check("array", lambda: less_one(inputs), truth=np.arange(3.0) - 1)
+        checks.check("part of a tuple", lambda: less_one(*pair[:1]), truth=np.zeros(2))
+    assert shown == [([-1.0, 0.0, 1.0], "right"), ([0.0, 0.0], "right")] * 2
+    assert inputs.tolist() == [0, 1, 2]
+
+
+def test_waiting_for_a_core_is_not_taking_time(monkeypatch):
+    kernel, clock, waits = object.__new__(nbval_plugin.BoundKernel), [0.0], {"1": 5.0}
+    monkeypatch.setattr(nbval_plugin.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(kernel, "waits", lambda: dict(waits), raising=False)
+    kernel.begin_cell(10)
+    late = {}
+    for clock[0], waits["1"], waits["2"] in [(9, 5, 0), (11, 5, 0), (11, 7, 0), (11, 5, 3), (25, 9, 0), (41, 45, 40)]:
+        late[clock[0], waits["1"], waits["2"]] = kernel.is_late()
+    assert late == {
+        (9, 5, 0): False, (11, 5, 0): True, (11, 7, 0): False, (11, 5, 3): False, (25, 9, 0): True, (41, 45, 40): True,
+    }  # fmt: skip

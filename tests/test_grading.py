@@ -159,6 +159,12 @@ def elsewhere(cells):
     return [*cells[:place], *added, *cells[place:]]
 
 
+def all_marks_lost(cells):
+    without_ids(cells)
+    for each in cells:
+        each["source"] = "\n".join(line for line in "".join(each["source"]).split("\n") if not line.startswith("# The answer to"))
+
+
 def changed_setup(cells):
     cells[0]["source"] += "\nimport operator\nTWO = 2"
     only_own(cells)[0]["source"] = "def square(x):\n    return operator.pow(x, TWO)"
@@ -282,6 +288,7 @@ CLASS = {
         FULL,
         {"right"},
     ),
+    "all-marks-lost": (as_json(all_marks_lost), FULL, {"right"}),
     "import-in-the-setup": (as_json(changed_setup), FULL, {"right"}),
     "import-of-the-lecture": (with_own("def square(x):\n    return list(starmap(lecture_product, zip(x, x)))"), FULL, {"right"}),
     # Answers that do harm, to themselves alone.
@@ -437,6 +444,14 @@ def school(tmp_path_factory):
     pristine = notebook_bytes(student_copy(toy_source()))
     archive(submissions / "whole-folder.zip", {f"vi/notebooks/{NOTEBOOK}": pristine, f"vi/work/{NOTEBOOK}": as_bytes(handed_in())})
     wrong = with_own("def square(x):\n    return 0 * x")
+    # The first release, never answered, beside an update that was: as `course lab` puts it there.
+    earlier = student_copy(toy_source())
+    earlier.cells[0].source += "\n# An earlier release."
+    archive(
+        submissions / "updated.zip",
+        {f"work/{NOTEBOOK}": as_bytes(earlier), f"work/{NOTEBOOK.replace('.ipynb', '.update-0a1b2c3d.ipynb')}": as_bytes(handed_in())},
+    )
+    archive(submissions / "zip-in-zip.zip", {"homework.zip": b"whatever"})
     archive(submissions / "two-versions.zip", {f"old/{NOTEBOOK}": wrong, f"work/{NOTEBOOK}": as_bytes(handed_in())})
     archive(submissions / "zip-traversal.zip", {f"../right/{NOTEBOOK}": as_bytes(handed_in())})
     archive(submissions / "zip-bomb.zip", {NOTEBOOK: bytes(300_000_000)})
@@ -513,7 +528,8 @@ def test_everyone_gets_what_they_earned(school, student):
     [
         ("a-gigabyte", "unreadable"), ("a-pipe", "unreadable"), ("a-link", "unreadable"), ("linked-folder", "unreadable"),
         ("zip-traversal", "unreadable"), ("zip-bomb", "unreadable"), ("zip-of-nothing", "unreadable"), ("zipped", "right"),
-        ("whole-folder", "right"), ("two-versions", "right"),
+        ("whole-folder", "right"), ("two-versions", "right"), ("updated", "right"),
+        ("zip-in-zip", "missing"),
         ("tar", "unreadable"), ("loose", "unreadable"), ("lovelaceada_4711", "right"), ("hoppergrace_12", "right"),
         ("other-name", "missing"),
     ],
@@ -548,7 +564,7 @@ def test_nothing_is_left_running(school):
 def test_everyone_has_a_row_with_a_reason(school):
     rows = list(csv.DictReader(io.StringIO((school["grades"] / "grades.csv").read_text())))
     students = {path.name for path in school["submissions"].iterdir() if path.is_dir() or path.is_symlink()}
-    students |= {"zipped", "whole-folder", "two-versions", "zip-traversal", "zip-bomb", "zip-of-nothing", "tar", "loose", "lovelaceada_4711", "hoppergrace_12"}
+    students |= {"updated", "zip-in-zip", "zipped", "whole-folder", "two-versions", "zip-traversal", "zip-bomb", "zip-of-nothing", "tar", "loose", "lovelaceada_4711", "hoppergrace_12"}
     assert len(rows) == len(students)
     assert all(row["reasons"] for row in rows)
 
@@ -556,7 +572,8 @@ def test_everyone_has_a_row_with_a_reason(school):
 def test_which_of_several_files_counts_is_noted(school):
     by_student = {result["student"]: result["note"] for result in results(Journal(school["grades"]).read())}
     assert f"2 files have its name; work/{NOTEBOOK} counts" in by_student["two-versions"]
-    assert by_student["whole-folder"] == by_student["right"] == ""
+    assert by_student["whole-folder"] == by_student["right"] == by_student["updated"] == ""
+    assert "there is homework.zip" in by_student["zip-in-zip"]
 
 
 def test_what_nobody_worked_on_is_not_graded(school, tmp_path):
@@ -846,6 +863,24 @@ def test_nothing_compiled_of_a_solution_is_where_a_stranger_can_read(tmp_path):
 def test_two_batches_do_not_write_into_one_folder(school, tmp_path):
     with batch._alone_in(tmp_path), pytest.raises(NotebookError, match="Another batch is at work"):
         grade_class(school["submissions"], tmp_path, source_dir=school["source_dir"])
+
+
+def test_grades_overwrite_nothing_and_are_nobodys_submission(school, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "grades.csv").write_text("of last year")
+    with pytest.raises(NotebookError, match="holds other files"):
+        grade_class(school["submissions"], tmp_path / "mine", source_dir=school["source_dir"])
+    assert (tmp_path / "mine" / "grades.csv").read_text() == "of last year"
+    for out in (school["submissions"], school["submissions"] / "grades"):
+        with pytest.raises(NotebookError, match="is in the folder of submissions"):
+            grade_class(school["submissions"], out, source_dir=school["source_dir"])
+    assert not (school["submissions"] / "grades").exists()
+
+
+@pytest.mark.parametrize("other", [{"seed": "another"}, {"notebooks": ["02_other"]}], ids=["seed", "notebook"])
+def test_a_batch_that_goes_on_keeps_its_seed_and_its_notebooks(school, other):
+    with pytest.raises(NotebookError, match="leave out --seed and --notebook"):
+        grade_class(school["submissions"], school["grades"], resume=True, source_dir=school["source_dir"], **other)
 
 
 def test_grades_that_cannot_be_written_are_a_sentence(school, tmp_path):

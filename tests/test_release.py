@@ -203,7 +203,7 @@ def test_instructors_go_from_submissions_to_grades_by_command_line(tmp_path, rel
 
     graded = course("grade", "submissions", "--out", "grades")
     assert graded.returncode == 0, graded.stderr
-    assert "3 of 3 notebooks are graded" in graded.stdout
+    assert "3 notebooks: 2 graded, 1 missing; see" in graded.stdout
     rows = (tmp_path / "grades" / "grades.csv").read_text().splitlines()
     assert [row.split(",")[:4] for row in rows[1:]] == [
         ["empty", "00_start_here.ipynb", "0", "1"], ["right", "00_start_here.ipynb", "1", "1"], ["wrong", "00_start_here.ipynb", "0", "1"],

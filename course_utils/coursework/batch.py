@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -23,7 +24,7 @@ from course_utils.coursework.cluster import connected
 from course_utils.coursework.grading import MISSING, UNREADABLE, Json, expected_of, make_reference, new_seed, ungraded
 from course_utils.coursework.notebooks import NOTEBOOKS_DIR, NotebookError, source_notebooks
 from course_utils.coursework.sandbox import Limits, find_sandbox
-from course_utils.coursework.submissions import Submission, UnreadableError, digest_of, find_submissions
+from course_utils.coursework.submissions import HIDDEN, Submission, UnreadableError, digest_of, find_submissions
 from course_utils.coursework.worker import Ask, Graders, Workers, make_job
 
 JOURNAL = "journal.jsonl"
@@ -101,6 +102,8 @@ def grade_class(
     """
     if not (unsafe or dask):
         find_sandbox()
+    if out.resolve().is_relative_to(submissions_dir.resolve()):
+        raise NotebookError(f"{out} is in the folder of submissions, where it would count as a student's: name another with --out.")
     with _alone_in(out):
         journal = Journal(out)
         entries = journal.read()
@@ -108,15 +111,20 @@ def grade_class(
             raise NotebookError(f"{journal.path} holds the grades of a batch: go on with --resume, or name another folder.")
         if resume and not entries:
             raise NotebookError(f"{out} holds no batch to go on with: leave out --resume.")
+        if not entries and any(not path.name.startswith(HIDDEN) for path in out.iterdir()):
+            raise NotebookError(f"{out} holds other files, which grades might replace: name a new folder with --out.")
         journal.repair()
         begun = entries[0] if entries else {}
         if begun and begun["unsafe"] != unsafe:
             raise NotebookError(f"The batch in {out} was begun {'with' if begun['unsafe'] else 'without'} --unsafe: go on so.")
+        asked = [name if name.endswith(".ipynb") else f"{name}.ipynb" for name in notebooks or []]
+        if begun and (seed not in (None, begun["seed"]) or set(asked) - set(begun["notebooks"])):
+            raise NotebookError(f"The batch in {out} has its seed and its notebooks already: leave out --seed and --notebook.")
         known = {path.name: path for path in source_notebooks(source_dir)}
         submissions = find_submissions(submissions_dir, list(known.values()))
         handed_in = {submission.notebook for submission in submissions if submission.path and not submission.untouched}
         handed_in = handed_in or {submission.notebook for submission in submissions if submission.path}
-        chosen = begun.get("notebooks") or notebooks or [name for name in known if name in handed_in]
+        chosen = begun.get("notebooks") or asked or [name for name in known if name in handed_in]
         for name in chosen:
             if name not in known:
                 raise NotebookError(f"There is no notebook {name} in the course; there are {', '.join(known)}.")
@@ -124,6 +132,8 @@ def grade_class(
             for sentence in sorted({submission.refused for submission in submissions if submission.refused})[:1]:
                 raise NotebookError(f"Nothing in {submissions_dir} can be read: {sentence}")
             raise NotebookError(f"{submissions_dir} holds no notebook of the course; their names are {', '.join(known)}.")
+        if begun and (left_out := handed_in - set(chosen)) and progress is not False:
+            print(f"Not of this batch, so not graded: {', '.join(sorted(left_out))}. Grade them into another folder.", file=sys.stderr)
         submissions = [submission for submission in submissions if submission.notebook in chosen]
         if dask:
             with connected(dask):
@@ -222,8 +232,15 @@ def _is_new(submission: Submission, result: Json | None) -> bool:
         content = submission.read()
     except UnreadableError as error:
         return str(error) != result["note"]
-    # What has gone since it was graded keeps its marks.
-    return content is not None and digest_of(content) != result.get("digest")
+    if content is None:
+        # What has gone since it was graded keeps its marks; of what was missing, something else may be worth saying now.
+        return "digest" not in result and result["note"] != _why_missing(submission)
+    return digest_of(content) != result.get("digest")
+
+
+def _why_missing(submission: Submission) -> str:
+    others = f" under its name; there is {', '.join(submission.others)[:200]}" if submission.others else ""
+    return f"The notebook was not handed in{others}."
 
 
 def _graded(
@@ -261,8 +278,7 @@ def _attempts(
     except UnreadableError as error:
         return ungraded(reference, UNREADABLE, str(error))
     if content is None:
-        others = f" under its name; there is {', '.join(submission.others)[:200]}" if submission.others else ""
-        return ungraded(reference, MISSING, f"The notebook was not handed in{others}.")
+        return ungraded(reference, MISSING, _why_missing(submission))
     cache = common["cache"] and str(Path(common["cache"], Path(submission.notebook).stem))
     job = make_job(submission.notebook, content, common | {"reference": reference, "cache": cache})
     reasons = []

@@ -4,11 +4,13 @@ A check emits values, never a verdict: marks are given elsewhere, by comparing t
 solution for the same seed. The explanation that a student sees beside the values is for the student alone.
 """
 
+import contextlib
 import hashlib
 import html
+import inspect
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,8 +57,11 @@ def check(
     """
     values, status, explanation = None, SHOWN, ""
     try:
-        result = compute()
-        values = _as_array(result)
+        with _arguments_kept(compute):
+            result = compute()
+            values = _as_array(result)
+            # It may be one of the arrays that are put back.
+            values = values if values is None else values.copy()
     except Exception as error:  # a student's code may raise anything
         # What a stub raises; kinds of it, such as that of a kernel asked for keyboard input, are errors.
         if type(error) is NotImplementedError:
@@ -85,6 +90,20 @@ def explain(values: np.ndarray, expected: Mapping[str, Any]) -> str:
         None if expected["standard_error"] is None else from_json(expected["standard_error"]),
         {sentence: from_json(wrong) for sentence, wrong in expected["mistakes"].items()},
     )
+
+
+@contextlib.contextmanager
+def _arguments_kept(compute: Callable[[], Any]) -> Iterator[None]:
+    """Put back what an answer changed in the arrays that it was handed, so that the next check draws on them as they were."""
+    inner = inspect.getclosurevars(compute) if inspect.isfunction(compute) else None
+    reached = [*inner.globals.values(), *inner.nonlocals.values()] if inner else []
+    reached += [part for each in reached if isinstance(each, tuple | list) for part in each]
+    copies = [(each, each.copy()) for each in reached if isinstance(each, np.ndarray) and each.flags.writeable]
+    try:
+        yield
+    finally:
+        for each, as_it_was in copies:
+            each[...] = as_it_was
 
 
 def _is_graded() -> bool:

@@ -137,6 +137,15 @@ def points(result: Json) -> tuple[float, float] | None:
     return round(sum(mark["points"] for mark in marks), 2), sum(mark["of"] for mark in marks)
 
 
+def state_of(result: Json) -> str:
+    """Return ``graded``, or why nothing of a notebook could be judged: ``missing``, ``unreadable`` or ``infrastructure``."""
+    if "exercises" not in result:
+        return INFRASTRUCTURE
+    if "digest" in result:
+        return "graded"
+    return next((mark["reason"] for mark in result["exercises"].values()), "graded")
+
+
 def _grades(found: list[Json]) -> str:
     """One row for each student and notebook; an infrastructure failure has no points at all."""
     rows = []
@@ -199,6 +208,10 @@ def _feedback_lines(mark: Json) -> list[str]:
         lines.append(f"Note: {mark['note']}.")
     if mark["reason"] == checks.NOT_ATTEMPTED:
         return lines
+    if len(mark["checks"]) > 1 and mark["reason"] != checks.RIGHT:
+        passed = sum(check["passed"] for check in mark["checks"])
+        each = f"{mark['of'] / len(mark['checks']):.3g}"
+        lines.append(f"{passed} of {len(mark['checks'])} checks passed; each is worth {each} point{'' if each == '1' else 's'}.")
     for check in mark["checks"]:
         verdict = "passed" if check["passed"] else "failed"
         kind = "" if check["visible"] else "A check with other inputs: "
@@ -223,7 +236,7 @@ def _student_page(student: str, of_student: list[Json]) -> str:
         for mark in result["exercises"].values():
             lines = "<br>".join(map(_text, _feedback_lines(mark)))
             body.append(
-                f"<tr><td>{_text(mark['title'])}</td><td class=number>{mark['points']:g} of {mark['of']:g}</td><td>{lines}</td></tr>"
+                f"<tr><td>{_title(mark)}</td><td class=number>{mark['points']:g} of {mark['of']:g}</td><td>{lines}</td></tr>"
             )
         body.append("</table>")
     return _page(f"Feedback for {student}", body)
@@ -257,7 +270,7 @@ def _class_page(found: list[Json]) -> str:
             worst = min(hints.items(), key=lambda item: (-item[1], item[0]))[0] if hints else ""
             told = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
             body.append(
-                f"<tr><td>{_text(first['title'])}</td><td class=number>{full}</td><td class=number>{len(marks) - full - none}</td>"
+                f"<tr><td>{_title(first)}</td><td class=number>{full}</td><td class=number>{len(marks) - full - none}</td>"
                 f"<td class=number>{none}</td><td class=share><span class=bar style='width:{6 * full / len(marks):.2f}rem'></span> "
                 f"{full / len(marks):.0%}</td><td>{_text(told)}</td><td>{_text(worst)}</td></tr>"
             )
@@ -289,6 +302,11 @@ def _page(title: str, body: list[str]) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{STYLE}</style></head>\n'
         f"<body><h1>{_text(title)}</h1>\n" + "\n".join(body) + "\n</body></html>\n"
     )
+
+
+def _title(mark: Json) -> str:
+    """Return an exercise's title for a page, which draws no formulas."""
+    return _text(re.sub(r"\$([^$]+)\$", r"\1", mark["title"]))
 
 
 def _text(value: object) -> str:

@@ -153,7 +153,9 @@ def grade(content: bytes, reference: Json, limits: Limits, *, sandbox: str | Non
         mark = _judge(exercise, run, reference["expected"][exercise.name])
         unknown = _unknown_names(exercise.name, answers, source) if mark["reason"] == checks.ERROR else []
         leans = f"it uses {', '.join(unknown)}, which nothing that is run defines" if unknown else ""
-        mark["note"] = "; ".join(filter(None, [answers.notes.get(exercise.name, ""), leans]))
+        limit = {TIMEOUT: f"a cell may take {limits.seconds_per_cell:g} s", MEMORY: f"a run may use {limits.memory_bytes / 1e9:g} GB of memory"}
+        told = [answers.notes.get(exercise.name, ""), leans, limit.get(mark["reason"], "")]
+        mark["note"] = "; ".join(filter(None, told))
         marks["exercises"][exercise.name] = mark
     return marks
 

@@ -22,14 +22,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nbformat
 import psutil
 from nbformat import NotebookNode
 
 from course_utils.coursework import checks
-from course_utils.coursework.nbval_plugin import DIED, OUTPUT_LIMIT, TIMEOUT
+from course_utils.coursework.nbval_plugin import DIED, OUTPUT_LIMIT, PATIENCE, TIMEOUT
 from course_utils.data import DATA_DIR
 from course_utils.errors import CourseError
 
@@ -112,7 +112,7 @@ def run_in_sandbox(
     if os.name == "nt":
         raise SandboxError("Answers cannot be run under limits on Windows: release and grade on Linux, for instance in WSL.")
     num_cells = len(notebook.cells)
-    deadline = time.monotonic() + SECONDS_TO_START + num_cells * (limits.seconds_per_cell + 1)
+    deadline = time.monotonic() + SECONDS_TO_START + num_cells * (PATIENCE * limits.seconds_per_cell + 1)
     user = _stranger() if sandbox and os.geteuid() == 0 else os.geteuid()
     job = {
         "notebook": nbformat.writes(notebook),
@@ -147,12 +147,12 @@ def run_in_sandbox(
         else:
             environment |= {"HOME": folder, "TMPDIR": folder}
             command = []
-        command += [sys.executable, "-I", "-m", "course_utils.coursework.inside", str(writer)]
+        command += [sys.executable, "-I", "-m", "course_utils.coursework.inside", str(writer.fileno())]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=told, stderr=told, env=environment, cwd=folder,
-            pass_fds=[writer, arguments.fileno()], start_new_session=True,
+            pass_fds=[writer.fileno(), arguments.fileno()], start_new_session=True,
         )  # fmt: skip
-        os.close(writer)
+        writer.close()
         try:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(job).encode())
@@ -213,24 +213,21 @@ def _set(environment: dict[str, str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _pipe() -> Iterator[tuple[int, int]]:
+def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Open a pipe; its ends are files, since a number that is closed twice may be another thread's the second time."""
     reader, writer = os.pipe()
-    try:
-        yield reader, writer
-    finally:
-        for end in (reader, writer):
-            with contextlib.suppress(OSError):
-                os.close(end)
+    with open(reader, "rb", buffering=0) as reading, open(writer, "wb", buffering=0) as writing:
+        yield reading, writing
 
 
-def _listen(process: subprocess.Popen, reader: int, deadline: float, limits: Limits, last: str) -> Run:
+def _listen(process: subprocess.Popen, reader: BinaryIO, deadline: float, limits: Limits, last: str) -> Run:
     """Read events until the ``last`` cell has ended or the run has to be ended."""
     run, buffer, total = Run(INFRASTRUCTURE), b"", 0
     with selectors.DefaultSelector() as selector:
         selector.register(reader, selectors.EVENT_READ)
         while True:
             if selector.select(timeout=0.25):
-                content = os.read(reader, 1 << 16)
+                content = reader.read(1 << 16)
                 if not content:
                     break
                 buffer, total = buffer + content, total + len(content)

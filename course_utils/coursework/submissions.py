@@ -27,6 +27,7 @@ from nbformat import NotebookNode
 from course_utils.coursework.notebooks import (
     MARKER,
     SETUP_TAG,
+    STUB,
     NotebookError,
     exercises,
     notebook_bytes,
@@ -43,6 +44,8 @@ DEFINITIONS = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
 ASSIGNMENTS = ast.Assign | ast.AnnAssign | ast.AugAssign
 # What students hand in and no folder of submissions should hold: it is refused by name, so that nobody gets lost.
 LOOSE = (".ipynb", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+# What is looked at, or at least named, of what lies in a student's folder.
+WORTH_NAMING = (".zip", *LOOSE)
 # As Canvas names the files in a download of all submissions of an assignment.
 CANVAS = re.compile(r"(?P<student>[^_]+)_(?:LATE_)?(?P<id>[0-9]+)_[0-9]+_(?P<file>.+)")
 # Names of what archivers, editors and systems leave beside the files of their user begin so.
@@ -60,8 +63,8 @@ class Submission:
     Attributes:
         path: the file, or the archive that holds it as ``member``; ``None`` if there is none of its name.
         refused: why nothing is read from what the student handed in, or an empty string.
-        others: notebooks of the student that have no name of the course.
-        untouched: whether it is what students were given, to the byte.
+        others: notebooks of the student that have no name of the course, and archives inside, which nobody opens.
+        untouched: whether it is what students were given, with no answer in it.
         note: what is worth noting about how it was found.
         canvas_id: the student's number in Canvas, if the file comes from there.
     """
@@ -140,7 +143,8 @@ def find_submissions(folder: Path, sources: list[Path]) -> list[Submission]:
     """
     if not folder.is_dir():
         raise NotebookError(f"{folder} is not a folder; it should hold one folder or zip archive for each student.")
-    given = {path.name: notebook_bytes(student_copy(read_notebook(path))) for path in sources}
+    given = {path.name: read_notebook(path) for path in sources}
+    stubs = {name: notebook_bytes(student_copy(source)) for name, source in given.items()}
     found = []
     for student, places in _places(folder).items():
         files, refused, canvas_id = [], "", ""
@@ -162,9 +166,9 @@ def find_submissions(folder: Path, sources: list[Path]) -> list[Submission]:
         except UnreadableError as error:
             files, refused = [], str(error)
         others = tuple(name for name, *_ in files if not any(_is_called(name, notebook) for notebook in given))
-        for notebook, stub in given.items():
+        for notebook, source in given.items():
             named = [(name, Submission(student, notebook, *place, canvas_id=canvas_id)) for name, *place in files if _is_called(name, notebook)]
-            ranked = sorted(((_rank(name, each, stub), name, each) for name, each in named), key=lambda entry: entry[:2])
+            ranked = sorted(((_rank(name, each, source, stubs[notebook]), name, each) for name, each in named), key=lambda entry: entry[:2])
             if not ranked:
                 found.append(Submission(student, notebook, None, refused=refused, others=others, canvas_id=canvas_id))
                 continue
@@ -200,13 +204,20 @@ def _canvas(place: Path) -> re.Match[str] | None:
     return None if place.is_dir() else CANVAS.fullmatch(place.name)
 
 
-def _rank(path: str, submission: Submission, stub: bytes) -> tuple[bool, bool, bool]:
+def _rank(path: str, submission: Submission, source: NotebookNode, stub: bytes) -> tuple[bool, bool, bool]:
     """Return what comes first among files of one name: whether it is untouched, was renamed, is outside of a work folder."""
     untouched = False
     with contextlib.suppress(UnreadableError):
-        untouched = submission.read() == stub
+        content = submission.read()
+        # The bytes are those of this release; of an earlier one it can still be seen that nothing was answered.
+        untouched = content == stub or _is_unanswered(content, source)
     pure = PurePosixPath(path)
     return untouched, pure.name != submission.notebook, "work" not in pure.parts
+
+
+def _is_unanswered(content: bytes, source: NotebookNode) -> bool:
+    answers = read_answers(content, source).sources
+    return bool(answers) and all(STUB in answer for answer in answers.values())
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path, str]]:
@@ -214,7 +225,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path, str]]:
         subdirectories[:] = sorted(name for name in subdirectories if not name.startswith(HIDDEN))
         for name in sorted(names):
             path = Path(directory, name)
-            if name.endswith(".ipynb") and not name.startswith(HIDDEN):
+            if name.lower().endswith(WORTH_NAMING) and not name.startswith(HIDDEN):
                 yield path.relative_to(folder).as_posix(), path, ""
 
 
@@ -230,7 +241,7 @@ def _members(archive_path: Path) -> Iterator[tuple[str, Path, str]]:
         raise UnreadableError("The archive is damaged, or no zip archive: pack it again.") from None
     if len(entries) > MAX_ENTRIES:
         raise UnreadableError(too_much)
-    entries = [entry for entry in entries if entry.filename.endswith(".ipynb")]
+    entries = [entry for entry in entries if entry.filename.lower().endswith(WORTH_NAMING)]
     if sum(entry.file_size for entry in entries) > MAX_ARCHIVE_BYTES:
         raise UnreadableError(too_much)
     for entry in sorted(entries, key=lambda entry: entry.filename):
@@ -243,9 +254,9 @@ def _members(archive_path: Path) -> Iterator[tuple[str, Path, str]]:
 
 
 def _is_called(path: str, notebook: str) -> bool:
-    """Return whether a file is ``notebook``, also as browsers and learning platforms rename a download."""
-    name, stem = PurePosixPath(path).name, notebook.removesuffix(".ipynb")
-    return ".update-" not in name and re.search(rf"(?<![0-9]){re.escape(stem)}(?:[-_ (].*)?\.ipynb$", name) is not None
+    """Return whether a file is ``notebook``, also as browsers and learning platforms rename a download, or as an update."""
+    stem = re.escape(notebook.removesuffix(".ipynb"))
+    return re.search(rf"(?<![0-9]){stem}(?:[-_ (].*|\.update-.*)?\.ipynb$", PurePosixPath(path).name) is not None
 
 
 def read_answers(content: bytes, source: NotebookNode) -> Answers:
@@ -287,6 +298,10 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
                 claimed.setdefault(id(claims[-1]), []).append(exercise.name)
                 notes[exercise.name] = "; ".join(filter(None, [note, several]))
                 break
+        else:
+            for cell in _written_elsewhere(stubs[exercise.name], new)[-1:]:
+                claimed.setdefault(id(cell), []).append(exercise.name)
+                notes[exercise.name] = "found by the names that it defines"
     sources, alone = {}, {}
     helpers, above, room = [], [], MAX_ANSWER_CHARACTERS
     for cell in cells:
