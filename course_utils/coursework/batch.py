@@ -88,8 +88,8 @@ def grade_class(
 
     Args:
         submissions_dir: one folder or zip archive for each student.
-        out: where the journal is kept; with ``resume`` the one that is there is finished, and what was
-            handed in since, or again, is graded too.
+        out: where the journal is kept; with ``resume`` the one that is there is finished, with the seed, notebooks and
+            limits that it was begun with, and what was handed in since, or again, is graded too.
         notebooks: names of the notebooks to grade; by default those that anyone worked on.
         seed: the secret of an earlier batch, to repeat it exactly; by default a new one.
         unsafe: run without a sandbox, which is stamped on every result.
@@ -104,64 +104,91 @@ def grade_class(
         find_sandbox()
     if out.resolve().is_relative_to(submissions_dir.resolve()):
         raise NotebookError(f"{out} is in the folder of submissions, where it would count as a student's: name another with --out.")
+    asked = [name if name.endswith(".ipynb") else f"{name}.ipynb" for name in notebooks or []]
+    known = {path.name: path for path in source_notebooks(source_dir)}
     with _alone_in(out):
         journal = Journal(out)
-        entries = journal.read()
-        if entries and not resume:
-            raise NotebookError(f"{journal.path} holds the grades of a batch: go on with --resume, or name another folder.")
-        if resume and not entries:
-            raise NotebookError(f"{out} holds no batch to go on with: leave out --resume.")
-        if not entries and any(not path.name.startswith(HIDDEN) for path in out.iterdir()):
-            raise NotebookError(f"{out} holds other files, which grades might replace: name a new folder with --out.")
-        journal.repair()
+        entries = _entries_to_go_on_with(journal, resume=resume)
         begun = entries[0] if entries else {}
-        if begun and begun["unsafe"] != unsafe:
-            raise NotebookError(f"The batch in {out} was begun {'with' if begun['unsafe'] else 'without'} --unsafe: go on so.")
-        asked = [name if name.endswith(".ipynb") else f"{name}.ipynb" for name in notebooks or []]
-        if begun and (seed not in (None, begun["seed"]) or set(asked) - set(begun["notebooks"])):
-            raise NotebookError(f"The batch in {out} has its seed and its notebooks already: leave out --seed and --notebook.")
-        known = {path.name: path for path in source_notebooks(source_dir)}
+        if begun:
+            _refuse_other_terms(begun, out, seed=seed, asked=asked, unsafe=unsafe)
+            seed, asked, limits = begun["seed"], begun["notebooks"], Limits(**begun["limits"])
         submissions = find_submissions(submissions_dir, list(known.values()))
-        handed_in = {submission.notebook for submission in submissions if submission.path and not submission.untouched}
-        handed_in = handed_in or {submission.notebook for submission in submissions if submission.path}
-        chosen = begun.get("notebooks") or asked or [name for name in known if name in handed_in]
+        worked_on = {submission.notebook for submission in submissions if submission.path and not submission.untouched}
+        chosen = asked or _handed_in(submissions, worked_on, list(known), submissions_dir)
         for name in chosen:
             if name not in known:
                 raise NotebookError(f"There is no notebook {name} in the course; there are {', '.join(known)}.")
-        if not chosen:
-            for sentence in sorted({submission.refused for submission in submissions if submission.refused})[:1]:
-                raise NotebookError(f"Nothing in {submissions_dir} can be read: {sentence}")
-            raise NotebookError(f"{submissions_dir} holds no notebook of the course; their names are {', '.join(known)}.")
-        if begun and (left_out := handed_in - set(chosen)) and progress is not False:
-            print(f"Not of this batch, so not graded: {', '.join(sorted(left_out))}. Grade them into another folder.", file=sys.stderr)
-        submissions = [submission for submission in submissions if submission.notebook in chosen]
+        if begun and worked_on - set(chosen) and progress is not False:
+            others = ", ".join(sorted(worked_on - set(chosen)))
+            print(f"Not of this batch, so not graded: {others}. Grade them into another folder.", file=sys.stderr)
         if dask:
             with connected(dask):
                 pass
-        seed = begun.get("seed") or seed or new_seed()
         with _compiled_in(out) as cache:
-            references = _references([known[name] for name in chosen], seed, cache, progress)
+            references = _references([known[name] for name in chosen], seed or new_seed(), cache, progress)
             if begun and begun["references"] != _digests(references):
                 raise NotebookError("The notebooks have changed since this batch was begun: grade into another folder.")
             if not begun:
-                journal.append(
-                    {"type": "batch", "seed": seed, "notebooks": chosen, "unsafe": unsafe, "references": _digests(references),
-                     "limits": dataclasses.asdict(limits), "expected": {name: expected_of(each) for name, each in references.items()}}
-                )  # fmt: skip
+                journal.append(_beginning(references, unsafe, limits))
             done = {(result["student"], result["notebook"]): result for result in results(entries) if "exercises" in result}
-            left = [each for each in submissions if _is_new(each, done.get((each.student, each.notebook)))]
+            left = [each for each in submissions if each.notebook in chosen and _is_new(each, done.get((each.student, each.notebook)))]
             # Other machines make a cache of their own, since what is compiled for one processor need not run on another.
             common = {"limits": dataclasses.asdict(limits), "unsafe": unsafe, "cache": None if dask else str(cache)}
-            with tqdm(total=len(left), unit="submission", disable=None if progress is None else not progress) as bar:
-                with contextlib.closing(_graded(left, references, common, workers, dask)) as graded:
-                    for submission, marks in graded:
-                        journal.append(
-                            {"type": "result", "student": submission.student, "canvas_id": submission.canvas_id,
-                             "notebook": submission.notebook, "unsafe": unsafe}
-                            | marks
-                        )  # fmt: skip
-                        bar.update()
+            bar = tqdm(total=len(left), unit="submission", disable=None if progress is None else not progress)
+            with bar, contextlib.closing(_graded(left, references, common, workers, dask)) as graded:
+                for submission, marks in graded:
+                    journal.append(
+                        {"type": "result", "student": submission.student, "canvas_id": submission.canvas_id,
+                         "notebook": submission.notebook, "unsafe": unsafe}
+                        | marks
+                    )  # fmt: skip
+                    bar.update()
         return journal.read()
+
+
+def _entries_to_go_on_with(journal: Journal, *, resume: bool) -> list[Json]:
+    """Return what was graded before, and nothing for a new batch, in whose way nothing must be."""
+    entries, out = journal.read(), journal.path.parent
+    if entries and not resume:
+        raise NotebookError(f"{journal.path} holds the grades of a batch: go on with --resume, or name another folder.")
+    if resume and not entries:
+        raise NotebookError(f"{out} holds no batch to go on with: leave out --resume.")
+    if not entries and any(not path.name.startswith(HIDDEN) and path != journal.path for path in out.iterdir()):
+        raise NotebookError(f"{out} holds other files, which grades might replace: name a new folder with --out.")
+    journal.repair()
+    return entries
+
+
+def _refuse_other_terms(begun: Json, out: Path, *, seed: str | None, asked: list[str], unsafe: bool) -> None:
+    """See that a batch goes on as it was begun."""
+    if begun["unsafe"] != unsafe:
+        raise NotebookError(f"The batch in {out} was begun {'with' if begun['unsafe'] else 'without'} --unsafe: go on so.")
+    if seed not in (None, begun["seed"]) or set(asked) - set(begun["notebooks"]):
+        raise NotebookError(f"The batch in {out} has its seed and its notebooks already: leave out --seed and --notebook.")
+
+
+def _handed_in(submissions: list[Submission], worked_on: set[str], known: list[str], folder: Path) -> list[str]:
+    """Return the notebooks that anybody worked on, or else those that anybody handed in."""
+    chosen = worked_on or {submission.notebook for submission in submissions if submission.path}
+    if chosen:
+        return [name for name in known if name in chosen]
+    for sentence in sorted({submission.refused for submission in submissions if submission.refused}):
+        raise NotebookError(f"Nothing in {folder} can be read: {sentence}")
+    raise NotebookError(f"{folder} holds no notebook of the course; their names are {', '.join(known)}.")
+
+
+def _beginning(references: dict[str, Json], unsafe: bool, limits: Limits) -> Json:
+    """Return the first entry of a journal: all that it takes to repeat the batch, and what was expected."""
+    return {
+        "type": "batch",
+        "seed": next(iter(references.values()))["seed"],
+        "notebooks": list(references),
+        "unsafe": unsafe,
+        "references": _digests(references),
+        "limits": dataclasses.asdict(limits),
+        "expected": {name: expected_of(reference) for name, reference in references.items()},
+    }
 
 
 def _references(paths: list[Path], seed: str, cache: Path, progress: bool | None) -> dict[str, Json]:
