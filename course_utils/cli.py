@@ -129,7 +129,7 @@ def grade(
 ) -> None:
     """Grade a class in sandboxes, then write tables and feedback; exit with 1 if a human has to look."""
     from course_utils.coursework.batch import JOURNAL, grade_class, results
-    from course_utils.coursework.gradebook import points, state_of, write_gradebook
+    from course_utils.coursework.gradebook import points, state_of, worth_a_look, write_gradebook
     from course_utils.coursework.sandbox import Limits
 
     if explain is not None:
@@ -152,6 +152,8 @@ def grade(
     states = Counter(state_of(result) for result in found)
     told = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
     typer.echo(f"{len(found)} notebooks: {told}; see {out / 'class.html'} and {out / 'grades.csv'}.")
+    if curious := worth_a_look(found):
+        typer.echo(f"Worth a look: {', '.join(curious[:20])}{', …' if len(curious) > 20 else ''}.")
     for result in unscored:
         typer.echo(f"{result['student']}, {result['notebook']}: for a human to look at ({result['infrastructure'][:200]})", err=True)
     raise typer.Exit(1 if unscored else 0)

@@ -28,7 +28,7 @@ from course_utils.coursework import batch, checks, cluster, grading, sandbox
 from course_utils.coursework.batch import Journal, grade_class, results
 from course_utils.coursework.gradebook import write_gradebook
 from course_utils.coursework.grading_copy import without_truth
-from course_utils.coursework.notebooks import NotebookError, notebook_bytes, read_notebook, student_copy, write_notebook
+from course_utils.coursework.notebooks import NotebookError, exercises, notebook_bytes, read_notebook, student_copy, write_notebook
 from course_utils.coursework.sandbox import Limits, SandboxError, find_sandbox
 from course_utils.coursework.submissions import Submission, read_answers
 from course_utils.coursework.worker import Graders, Workers, grade_job, make_job
@@ -170,6 +170,20 @@ def changed_setup(cells):
     only_own(cells)[0]["source"] = "def square(x):\n    return operator.pow(x, TWO)"
 
 
+def second_try(cells):
+    """A wrong attempt in the answer's own cell, a right one below it, and an experiment below the check."""
+    (own,) = only_own(cells)
+    own["source"] = "def square(x):\n    return -x"
+    right, experiment = (dict(own, id=f"mine-{number}", metadata={}, source=f"def square(x):\n    return {number} * x * x") for number in (1, 7))
+    place = cells.index(own) + 1
+    return [*cells[:place], right, cells[place], experiment, *cells[place + 1 :]]
+
+
+def replaced_cell(cells):
+    (own,) = only_own(cells)
+    own.update(id="mine", metadata={}, source="def square(x):\n    return x * x")
+
+
 def format_3():
     notebook = json.loads(as_bytes(handed_in()))
     old = []
@@ -249,6 +263,8 @@ CLASS = {
         {"right"},
     ),
     "written-elsewhere": (as_json(elsewhere), FULL, {"right"}),
+    "second-try-below": (as_json(second_try), FULL, {"right"}),
+    "cell-replaced": (as_json(replaced_cell), FULL, {"right"}),
     # Notebooks that were taken apart.
     "checks-deleted": (as_json(lambda cells: [c for c in cells if not c["id"].endswith("-check")]), FULL, {"right"}),
     "checks-edited": (as_json(edited_checks), FULL, {"right"}),
@@ -441,9 +457,9 @@ def school(tmp_path_factory):
     (link / NOTEBOOK).symlink_to(source_dir / NOTEBOOK)
     (submissions / "linked-folder").symlink_to(submissions / "right")
     archive(submissions / "zipped.zip", {f"work/{NOTEBOOK}": as_bytes(handed_in())})
+    wrong = with_own("def square(x):\n    return 0 * x")
     pristine = notebook_bytes(student_copy(toy_source()))
     archive(submissions / "whole-folder.zip", {f"vi/notebooks/{NOTEBOOK}": pristine, f"vi/work/{NOTEBOOK}": as_bytes(handed_in())})
-    wrong = with_own("def square(x):\n    return 0 * x")
     # The first release, never answered, beside an update that was: as `course lab` puts it there.
     earlier = student_copy(toy_source())
     earlier.cells[0].source += "\n# An earlier release."
@@ -451,6 +467,9 @@ def school(tmp_path_factory):
         submissions / "updated.zip",
         {f"work/{NOTEBOOK}": as_bytes(earlier), f"work/{NOTEBOOK.replace('.ipynb', '.update-0a1b2c3d.ipynb')}": as_bytes(handed_in())},
     )
+    (submissions / "Rita Roe_12345_assignsubmission_file_").mkdir()
+    (submissions / "Rita Roe_12345_assignsubmission_file_" / NOTEBOOK).write_bytes(as_bytes(handed_in()))
+    archive(submissions / "corrected.zip", {NOTEBOOK: wrong, NOTEBOOK.replace(".ipynb", "-2.ipynb"): as_bytes(handed_in())})
     archive(submissions / "zip-in-zip.zip", {"homework.zip": b"whatever"})
     archive(submissions / "two-versions.zip", {f"old/{NOTEBOOK}": wrong, f"work/{NOTEBOOK}": as_bytes(handed_in())})
     archive(submissions / "zip-traversal.zip", {f"../right/{NOTEBOOK}": as_bytes(handed_in())})
@@ -528,7 +547,7 @@ def test_everyone_gets_what_they_earned(school, student):
     [
         ("a-gigabyte", "unreadable"), ("a-pipe", "unreadable"), ("a-link", "unreadable"), ("linked-folder", "unreadable"),
         ("zip-traversal", "unreadable"), ("zip-bomb", "unreadable"), ("zip-of-nothing", "unreadable"), ("zipped", "right"),
-        ("whole-folder", "right"), ("two-versions", "right"), ("updated", "right"),
+        ("whole-folder", "right"), ("two-versions", "right"), ("updated", "right"), ("corrected", "right"), ("Rita Roe_12345", "right"),
         ("zip-in-zip", "missing"),
         ("tar", "unreadable"), ("loose", "unreadable"), ("lovelaceada_4711", "right"), ("hoppergrace_12", "right"),
         ("other-name", "missing"),
@@ -544,6 +563,28 @@ def test_how_an_answer_was_found_is_noted(school):
     assert "2 cells" in marks(school, "answer-twice")[OWN]["note"]
     assert "cell of the student's own" in marks(school, "written-elsewhere")[OWN]["note"]
     assert marks(school, "right")[OWN]["note"] == ""
+
+
+def test_where_an_answer_is_no_python_is_said(school):
+    page = (school["grades"] / "feedback" / "syntax-error.html").read_text()
+    assert "line 2 of the answer is not valid Python: def square(x:" in page
+
+
+def test_what_a_check_itself_complains_of_is_said_and_nothing_that_is_like_it():
+    (exercise,) = [each for each in exercises(toy_source()) if each.name == OWN]
+    sentence = "a dictionary is no answer: return the array itself."
+    exercise.check.source += f"\nif False:\n    raise TypeError({sentence!r})"
+    for told, said in [(f"x: Your code raised TypeError: {sentence}", True), (f"x: Your code raised TypeError: {sentence} 0.123", False)]:
+        assert grading._said_by_authors(exercise, [told]) == ([sentence.rstrip(".")] if said else [])
+
+
+def test_a_correction_beside_the_first_file_is_graded_by_resume(school, tmp_path):
+    few, out = few_of(school, tmp_path / "few", "wrong-sign"), tmp_path / "grades"
+    options = {"workers": 1, "limits": LIMITS, "source_dir": school["source_dir"], "progress": False}
+    grade_class(few, out, **options)
+    (few / "wrong-sign" / NOTEBOOK.replace(".ipynb", " (1).ipynb")).write_bytes(as_bytes(handed_in()))
+    (result,) = results(grade_class(few, out, resume=True, **options))
+    assert result["exercises"][OWN]["points"] == FULL and "01_toy (1).ipynb counts" in result["note"]
 
 
 def test_what_an_answer_leans_on_is_named(school):
@@ -564,7 +605,8 @@ def test_nothing_is_left_running(school):
 def test_everyone_has_a_row_with_a_reason(school):
     rows = list(csv.DictReader(io.StringIO((school["grades"] / "grades.csv").read_text())))
     students = {path.name for path in school["submissions"].iterdir() if path.is_dir() or path.is_symlink()}
-    students |= {"updated", "zip-in-zip", "zipped", "whole-folder", "two-versions", "zip-traversal", "zip-bomb", "zip-of-nothing", "tar", "loose", "lovelaceada_4711", "hoppergrace_12"}
+    students ^= {"Rita Roe_12345", "Rita Roe_12345_assignsubmission_file_"}
+    students |= {"corrected", "updated", "zip-in-zip", "zipped", "whole-folder", "two-versions", "zip-traversal", "zip-bomb", "zip-of-nothing", "tar", "loose", "lovelaceada_4711", "hoppergrace_12"}
     assert len(rows) == len(students)
     assert all(row["reasons"] for row in rows)
 
@@ -573,6 +615,7 @@ def test_which_of_several_files_counts_is_noted(school):
     by_student = {result["student"]: result["note"] for result in results(Journal(school["grades"]).read())}
     assert f"2 files have its name; work/{NOTEBOOK} counts" in by_student["two-versions"]
     assert by_student["whole-folder"] == by_student["right"] == by_student["updated"] == ""
+    assert "2 files have its name; 01_toy-2.ipynb counts" in by_student["corrected"]
     assert "there is homework.zip" in by_student["zip-in-zip"]
 
 
@@ -635,7 +678,7 @@ def test_interrupted_and_resumed_gives_the_same_bytes(school, tmp_path):
 def test_who_handed_in_under_another_name_is_named_to_the_instructor(school):
     page = (school["grades"] / "class.html").read_text()
     assert "there is homework2.ipynb" in page
-    assert page.count("a cell of the student") == 1 and f"{OWN}: died" in page and f"{OWN}: missing" in page
+    assert page.count("a cell of the student") == 2 and f"{OWN}: died" in page and f"{OWN}: missing" in page
     linked = set(re.findall(r"href='(feedback/[^']+)'", page))
     assert linked == {f"feedback/{path.name}" for path in (school["grades"] / "feedback").iterdir()}
 

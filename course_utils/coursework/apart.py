@@ -23,5 +23,4 @@ def run_apart(source: str, names: list[str], namespace: dict[str, Any]) -> None:
         # With it on, the same key draws other numbers.
         sys.modules["jax"].config.update("jax_enable_x64", _kept["__x64__"])
     known = _kept | {name: namespace[name] for name in names if name in namespace}
-    # The file's name makes it a cell to whoever reads a traceback.
-    exec(compile(source, "<ipykernel check>", "exec"), known)
+    exec(compile(source, "<check>", "exec"), known)

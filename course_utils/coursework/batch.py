@@ -104,8 +104,8 @@ def grade_class(
         find_sandbox()
     if out.resolve().is_relative_to(submissions_dir.resolve()):
         raise NotebookError(f"{out} is in the folder of submissions, where it would count as a student's: name another with --out.")
-    asked = [name if name.endswith(".ipynb") else f"{name}.ipynb" for name in notebooks or []]
     known = {path.name: path for path in source_notebooks(source_dir)}
+    asked = [_full_name(name, list(known)) for name in notebooks or []]
     with _alone_in(out):
         journal = Journal(out)
         entries = _entries_to_go_on_with(journal, resume=resume)
@@ -145,6 +145,12 @@ def grade_class(
                     )  # fmt: skip
                     bar.update()
         return journal.read()
+
+
+def _full_name(name: str, known: list[str]) -> str:
+    """Return the one notebook whose name begins so, or else the name as it is."""
+    begin_so = [each for each in known if each.startswith(name)]
+    return begin_so[0] if len(begin_so) == 1 else name
 
 
 def _entries_to_go_on_with(journal: Journal, *, resume: bool) -> list[Json]:
@@ -262,7 +268,7 @@ def _is_new(submission: Submission, result: Json | None) -> bool:
     if content is None:
         # What has gone since it was graded keeps its marks; of what was missing, something else may be worth saying now.
         return "digest" not in result and result["note"] != _why_missing(submission)
-    return digest_of(content) != result.get("digest")
+    return digest_of(content) != result.get("digest") or submission.note != result["note"]
 
 
 def _why_missing(submission: Submission) -> str:

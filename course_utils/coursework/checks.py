@@ -162,9 +162,10 @@ def _explain(
 
 
 def _explain_error(error: Exception) -> str:
-    cells = [frame for frame in traceback.extract_tb(error.__traceback__) if "ipykernel" in frame.filename]
-    # The first frame in a cell is this check's own call.
-    where = f" in line {cells[-1].lineno} of your cell ({cells[-1].line})" if len(cells) > 1 else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    # The first frame is `check`, the second the call that it was handed, which is not of the student's cell.
+    cells = [frame for frame in frames[2:] if "ipykernel" in frame.filename and frame.filename != frames[1].filename]
+    where = f" in line {cells[-1].lineno} of your cell ({cells[-1].line})" if cells else ""
     return f"Your code raised {type(error).__name__}{where}: {error}"
 
 

@@ -23,7 +23,7 @@ REASONS = {
     checks.RIGHT: "Right.",
     checks.WRONG: "The values differ from those of a right answer.",
     checks.NOT_ATTEMPTED: "Not attempted.",
-    checks.ERROR: "Your code raised an error.",
+    checks.ERROR: "Your code raised an error, or gave no numbers.",
     "timeout": "Your code took too long and was stopped.",
     "memory": "Your code used more memory than there is.",
     "died": "Your code ended the Python process that ran it.",
@@ -82,6 +82,8 @@ def explanation(folder: Path, submissions_dir: Path, student: str, exercise_name
         NotebookError: there is no such result.
     """
     entries = Journal(folder).read()
+    if not entries:
+        raise NotebookError(f"There is no {folder / JOURNAL}: name the folder of grades with --out.")
     found = [
         result for result in results(entries)
         if result["student"] == student and exercise_name in result.get("exercises", {})
@@ -110,7 +112,7 @@ def explanation(folder: Path, submissions_dir: Path, student: str, exercise_name
     what = "What was run:" if is_same else "Handed in again since, not yet graded (use --resume):"
     lines = [
         f"{student}, {result['notebook']}, {exercise_name}: {mark['points']:g} of {mark['of']:g} points, {mark['reason']}",
-        f"seed {entries[0]['seed']}, submission {result.get('digest', 'none')}", mark["note"] or result["note"], "", what, answer, "",
+        f"seed {entries[0]['seed']}, submission {result.get('digest', 'none')}", mark["note"] or result["note"], "", what, answer or "(nothing)", "",
     ]  # fmt: skip
     for check, expected in zip(mark["checks"], entries[0]["expected"][result["notebook"]][exercise_name]):
         verdict = "passed" if check["passed"] else "failed"
@@ -118,7 +120,7 @@ def explanation(folder: Path, submissions_dir: Path, student: str, exercise_name
             f"{'visible' if check['visible'] else 'hidden'} check {check['name']!r}: {verdict}",
             f"  expected {_numbers(expected)}", f"  found    {_numbers(check['found'])}", f"  {check['hint']}",
         ]  # fmt: skip
-    lines += ["", "What the run said:", *mark["told"]]
+    lines += ["", "What the run said:", *(mark["told"] or ["(nothing)"])]
     return "\n".join("".join(c for c in line if c.isprintable() or c == "\n") for line in lines)
 
 
@@ -155,8 +157,8 @@ def _grades(found: list[Json]) -> str:
         stamp = "unsafe" if result["unsafe"] else ""
         reason = "; ".join(reasons) if scored else f"{INFRASTRUCTURE}: a human has to look at this one"
         numbers = [f"{number:g}" for number in scored] if scored else ["", ""]
-        rows.append([result["student"], result["notebook"], *numbers, reason, stamp])
-    return _csv(["student", "notebook", "points", "of", "reasons", "stamp"], rows)
+        rows.append([result["student"], result["notebook"], *numbers, reason, stamp, result.get("note", "")])
+    return _csv(["student", "notebook", "points", "of", "reasons", "stamp", "note"], rows)
 
 
 def _exercises(found: list[Json]) -> str:
@@ -202,6 +204,8 @@ def _feedback_lines(mark: Json) -> list[str]:
     error = next((word for word in words if word in KNOWN_ERRORS), None)
     if mark["reason"] == checks.ERROR and error:
         lines.append(f"It was {'an' if error[0] in 'AEIOU' else 'a'} {error}.")
+    if mark["reason"] == checks.ERROR and not error:
+        lines.append("What it gave is no number and no array of numbers: is a return missing?")
     if mark["reason"] == checks.ERROR and error == "NameError":
         lines.append(ONLY_ANSWERS_RUN)
     if mark["note"]:
@@ -236,7 +240,7 @@ def _student_page(student: str, of_student: list[Json]) -> str:
         for mark in result["exercises"].values():
             lines = "<br>".join(map(_text, _feedback_lines(mark)))
             body.append(
-                f"<tr><td>{_title(mark)}</td><td class=number>{mark['points']:g} of {mark['of']:g}</td><td>{lines}</td></tr>"
+                f"<tr><td>{_text(mark['title'])}</td><td class=number>{mark['points']:g} of {mark['of']:g}</td><td>{lines}</td></tr>"
             )
         body.append("</table>")
     return _page(f"Feedback for {student}", body)
@@ -262,15 +266,12 @@ def _class_page(found: list[Json]) -> str:
             full = sum(mark["points"] == mark["of"] for mark in marks)
             none = sum(mark["points"] == 0 for mark in marks)
             reasons = Counter(mark["reason"] for mark in marks)
-            hints = Counter(
-                # The values differ from student to student, the author's sentence does not.
-                re.sub(r"^Expected .*?\. (?=[A-Z])", "", check["hint"]) or f"failed: {check['name']}"
-                for mark in marks for check in mark["checks"] if not check["passed"] and mark["reason"] == checks.WRONG
-            )  # fmt: skip
-            worst = min(hints.items(), key=lambda item: (-item[1], item[0]))[0] if hints else ""
+            hints = Counter(_failure(mark["checks"]) for mark in marks if mark["reason"] == checks.WRONG)
+            worst, number = min(hints.items(), key=lambda item: (-item[1], item[0])) if hints else ("", 0)
+            worst += f" ({number} of {hints.total()})" if hints else ""
             told = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
             body.append(
-                f"<tr><td>{_title(first)}</td><td class=number>{full}</td><td class=number>{len(marks) - full - none}</td>"
+                f"<tr><td>{_text(first['title'])}</td><td class=number>{full}</td><td class=number>{len(marks) - full - none}</td>"
                 f"<td class=number>{none}</td><td class=share><span class=bar style='width:{6 * full / len(marks):.2f}rem'></span> "
                 f"{full / len(marks):.0%}</td><td>{_text(told)}</td><td>{_text(worst)}</td></tr>"
             )
@@ -282,6 +283,20 @@ def _class_page(found: list[Json]) -> str:
         ]
         body.append("</table>")
     return _page("The class", body)
+
+
+def _failure(of_checks: list[Json]) -> str:
+    """Return in a sentence what went wrong first: a visible check knows best, and names a mistake if it can."""
+    failed = [check for check in of_checks if not check["passed"]]
+    # The values differ from student to student, the author's sentence does not.
+    told = [(check, re.sub(r"^Expected .*?[.:] (?=[A-Z])|^Expected .*", "", check["hint"])) for check in failed]
+    named = sorted(told, key=lambda pair: (not (pair[0]["visible"] and pair[1]), not pair[1]))
+    return named[0][1] or f"failed: {named[0][0]['name']}"
+
+
+def worth_a_look(found: list[Json]) -> list[str]:
+    """Return the students about whose results something is unusual."""
+    return sorted({result["student"] for result in found if "exercises" not in result or _notes(result)})
 
 
 def _notes(result: Json) -> list[str]:
@@ -302,11 +317,6 @@ def _page(title: str, body: list[str]) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{STYLE}</style></head>\n'
         f"<body><h1>{_text(title)}</h1>\n" + "\n".join(body) + "\n</body></html>\n"
     )
-
-
-def _title(mark: Json) -> str:
-    """Return an exercise's title for a page, which draws no formulas."""
-    return _text(re.sub(r"\$([^$]+)\$", r"\1", mark["title"]))
 
 
 def _text(value: object) -> str:

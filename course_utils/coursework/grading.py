@@ -155,9 +155,29 @@ def grade(content: bytes, reference: Json, limits: Limits, *, sandbox: str | Non
         leans = f"it uses {', '.join(unknown)}, which nothing that is run defines" if unknown else ""
         limit = {TIMEOUT: f"a cell may take {limits.seconds_per_cell:g} s", MEMORY: f"a run may use {limits.memory_bytes / 1e9:g} GB of memory"}
         told = [answers.notes.get(exercise.name, ""), leans, limit.get(mark["reason"], "")]
+        told += _said_by_authors(exercise, mark["told"]) + _broken_line(answers.sources[exercise.name], mark["told"])
         mark["note"] = "; ".join(filter(None, told))
         marks["exercises"][exercise.name] = mark
     return marks
+
+
+def _said_by_authors(exercise: Exercise, told: list[str]) -> list[str]:
+    """Return what a check's own code complained of; it is a text of the check's cell, so that no stranger chose it."""
+    texts = [node.value for node in ast.walk(ast.parse(exercise.check.source)) if isinstance(node, ast.Constant)]
+    sentences = {text for text in texts if isinstance(text, str) and len(text) > 30}
+    return sorted(text.rstrip(".") for text in sentences if any(line.endswith(text) and "Error" in line for line in told))
+
+
+def _broken_line(answer: str, told: list[str]) -> list[str]:
+    """Return where an answer is no Python, which can be seen without running it."""
+    if any("SyntaxError" in line or "IndentationError" in line for line in told):
+        try:
+            ast.parse(answer)
+        except SyntaxError as error:
+            return [f"line {error.lineno} of the answer is not valid Python: {(error.text or '').strip()[:80]}"]
+        except (ValueError, RecursionError, MemoryError):
+            pass
+    return []
 
 
 def _unknown_names(name: str, answers: Answers, source: NotebookNode) -> list[str]:

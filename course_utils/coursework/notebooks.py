@@ -97,7 +97,8 @@ def exercises(notebook: NotebookNode) -> list[Exercise]:
     for cell in notebook.cells:
         role = cell.metadata.get("nbgrader", {})
         if cell.cell_type == "markdown" and cell.id.startswith("ex-"):
-            titles[cell.id] = cell.source.splitlines()[0].lstrip("# ")
+            # Neither a table nor a page of grades draws formulas.
+            titles[cell.id] = re.sub(r"\$([^$]+)\$", r"\1", cell.source.splitlines()[0].lstrip("# "))
         elif role.get("solution"):
             answers[role["grade_id"].removesuffix("-answer")] = cell
         elif role.get("grade"):

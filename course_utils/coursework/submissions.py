@@ -28,6 +28,7 @@ from course_utils.coursework.notebooks import (
     MARKER,
     SETUP_TAG,
     STUB,
+    Exercise,
     NotebookError,
     exercises,
     notebook_bytes,
@@ -47,7 +48,8 @@ LOOSE = (".ipynb", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 # What is looked at, or at least named, of what lies in a student's folder.
 WORTH_NAMING = (".zip", *LOOSE)
 # As Canvas names the files in a download of all submissions of an assignment.
-CANVAS = re.compile(r"(?P<student>[^_]+)_(?:LATE_)?(?P<id>[0-9]+)_[0-9]+_(?P<file>.+)")
+CANVAS = re.compile(r"(?P<student>[^_]+)_(?:LATE_)?(?P<id>[0-9]+)_(?P<attachment>[0-9]{1,18})_(?P<file>.+)")
+MOODLE = re.compile(r"(?P<student>.+_[0-9]+)_assignsubmission_file_?")
 # Names of what archivers, editors and systems leave beside the files of their user begin so.
 HIDDEN = (".", "__MACOSX")
 
@@ -135,8 +137,8 @@ class Answers:
 def find_submissions(folder: Path, sources: list[Path]) -> list[Submission]:
     """Return one submission for each student and each of the source notebooks, in order, with or without a file.
 
-    Of several files of a student with a notebook's name one counts: rather one that was worked on, then the plain name, then
-    what lies in a folder called ``work``.
+    Of several files of a student with a notebook's name one counts: rather one that was worked on, then what lies in a folder
+    called ``work``, then the one of the highest number, as browsers and Canvas number later ones.
 
     Raises:
         NotebookError: ``folder`` is none, or nobody handed in anything.
@@ -190,7 +192,13 @@ def _places(folder: Path) -> dict[str, list[Path]]:
         is_folder, canvas = place.is_dir() or place.is_symlink(), _canvas(place)
         if place.name.startswith(HIDDEN) or not (is_folder or place.suffix.lower() in (".zip", *LOOSE)):
             continue
-        student = f"{canvas['student']}_{canvas['id']}" if canvas else place.name if is_folder else place.stem.removesuffix(".tar")
+        moodle = MOODLE.fullmatch(place.name)
+        if canvas:
+            student = f"{canvas['student']}_{canvas['id']}"
+        elif moodle:
+            student = moodle["student"]
+        else:
+            student = place.name if is_folder else place.stem.removesuffix(".tar")
         if student in places and not canvas:
             raise NotebookError(f"{folder} holds both a folder and an archive of {student!r}: remove one of them.")
         places.setdefault(student, []).append(place)
@@ -204,15 +212,17 @@ def _canvas(place: Path) -> re.Match[str] | None:
     return None if place.is_dir() else CANVAS.fullmatch(place.name)
 
 
-def _rank(path: str, submission: Submission, source: NotebookNode, stub: bytes) -> tuple[bool, bool, bool]:
-    """Return what comes first among files of one name: whether it is untouched, was renamed, is outside of a work folder."""
+def _rank(path: str, submission: Submission, source: NotebookNode, stub: bytes) -> tuple[bool, bool, int, int, bool]:
+    """Return what comes first among files of one name: one that is not untouched, in a work folder, of the highest numbers."""
     untouched = False
     with contextlib.suppress(UnreadableError):
         content = submission.read()
         # The bytes are those of this release; of an earlier one it can still be seen that nothing was answered.
         untouched = content == stub or _is_unanswered(content, source)
-    pure = PurePosixPath(path)
-    return untouched, pure.name != submission.notebook, "work" not in pure.parts
+    pure, canvas = PurePosixPath(path), _canvas(submission.path)
+    later = re.search(r"[-( ]([0-9]{1,9})\)?\.ipynb$", pure.name)
+    numbers = int(canvas["attachment"]) if canvas else 0, int(later[1]) if later else 0
+    return untouched, "work" not in pure.parts, -numbers[0], -numbers[1], pure.name != submission.notebook
 
 
 def _is_unanswered(content: bytes, source: NotebookNode) -> bool:
@@ -263,9 +273,10 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
     """Return the answers in ``content``, the bytes of a notebook of format 3 or 4, to the exercises of ``source``.
 
     A cell is an answer if it has the id of the answer cell; or else its ``grade_id`` in the metadata; or else the comment
-    that marks it in the student's copy. If several cells have the same claim, the last one counts. If it is untouched, and
-    what it should define is defined in a cell that the student added, then that is the answer. What an answer uses of the
-    cells above it goes in front of it: imports, functions and classes; and variables, if the student added or changed the cell.
+    that marks it in the student's copy. If several cells have the same claim, the last one counts. If what it should define
+    is defined in a cell that the student added between it and its check, then that is the answer; or in any added cell, if it
+    is untouched or gone. What an answer uses of the cells above it goes in front of it: imports, functions and classes; and
+    variables, if the student added or changed the cell.
 
     Raises:
         UnreadableError: ``content`` is no notebook.
@@ -292,9 +303,11 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
             claims = [cell for cell in cells if is_answer(cell)]
             if claims:
                 several = f"{len(claims)} cells claim to be it; the last one counts" if len(claims) > 1 else ""
-                if claims[-1]["source"].strip() == stubs[exercise.name]:
-                    elsewhere = _written_elsewhere(stubs[exercise.name], new)
-                    note, claims = ("written into a cell of the student's own", elsewhere) if elsewhere else (note, claims)
+                below = _between(cells, claims[-1], exercise, student)
+                is_stub = claims[-1]["source"].strip() == stubs[exercise.name]
+                elsewhere = _written_elsewhere(stubs[exercise.name], [cell for cell in new if is_stub or cell in below])
+                if elsewhere:
+                    note, claims = "written into a cell of the student's own", elsewhere
                 claimed.setdefault(id(claims[-1]), []).append(exercise.name)
                 notes[exercise.name] = "; ".join(filter(None, [note, several]))
                 break
@@ -318,8 +331,19 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
     return Answers(sources, alone, notes)
 
 
+def _between(cells: list[dict[str, Any]], answer: dict[str, Any], exercise: Exercise, student: NotebookNode) -> list[dict[str, Any]]:
+    """Return the cells between an answer and its check: what they define is what the check meets when a student runs it."""
+    source = next(cell.source.strip() for cell in student.cells if cell.id == exercise.check.id)
+    grade_id = exercise.check.metadata.nbgrader.grade_id
+    start = next(number for number, cell in enumerate(cells) if cell is answer)
+    for number, cell in enumerate(cells[start:], start):
+        if cell["id"] == exercise.check.id or cell["grade_id"] == grade_id or cell["source"].strip() == source:
+            return cells[start + 1 : number]
+    return []
+
+
 def _written_elsewhere(stub: str, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the cells that a student added in which all is defined that the untouched ``stub`` defines."""
+    """Return those of the ``new`` cells in which all is defined that an answer's ``stub`` defines."""
     asked = names_of(defined, stub)
     return [cell for cell in new if asked and asked <= names_of(defined, cell["source"])]
 
@@ -371,7 +395,7 @@ def _code_cells(content: bytes) -> list[dict[str, Any]]:
     except RecursionError:
         raise UnreadableError("The file is nested too deeply to be a notebook.") from None
     except ValueError:
-        raise UnreadableError("The file is not a Jupyter notebook, or not all of it: open and save it in JupyterLab.") from None
+        raise UnreadableError("The file is not a Jupyter notebook, or not all of it: hand it in again.") from None
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if cells is None and isinstance(notebook, dict):
         sheets = notebook.get("worksheets")
