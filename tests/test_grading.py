@@ -25,12 +25,13 @@ import pytest
 from distributed import Client
 
 from course_utils.coursework import batch, checks, cluster, grading, sandbox
+from course_utils.coursework.answers import read_answers
 from course_utils.coursework.batch import Journal, grade_class, results
 from course_utils.coursework.gradebook import write_gradebook
 from course_utils.coursework.grading_copy import without_truth
 from course_utils.coursework.notebooks import NotebookError, exercises, notebook_bytes, read_notebook, student_copy, write_notebook
 from course_utils.coursework.sandbox import Limits, SandboxError, find_sandbox
-from course_utils.coursework.submissions import Submission, read_answers
+from course_utils.coursework.submissions import Submission
 from course_utils.coursework.worker import Graders, Workers, grade_job, make_job
 
 NOTEBOOK = "01_toy.ipynb"
@@ -480,6 +481,8 @@ def school(tmp_path_factory):
     (submissions / f"lovelaceada_4711_815_{NOTEBOOK}").write_bytes(as_bytes(handed_in()))
     archive(submissions / "hoppergrace_LATE_12_816_work.zip", {NOTEBOOK: as_bytes(handed_in())})
     (submissions / "hoppergrace_12_817_other-1.ipynb").write_bytes(wrong)
+    (submissions / f"quin_9_9_{NOTEBOOK}").write_bytes(wrong)
+    (submissions / f"quin_9_10_{NOTEBOOK}").write_bytes(as_bytes(handed_in()))
     (submissions / "read me.txt").write_text("Not a student's.")
     (submissions / "other-name").mkdir()
     (submissions / "other-name" / "homework2.ipynb").write_bytes(as_bytes(handed_in()))
@@ -549,7 +552,7 @@ def test_everyone_gets_what_they_earned(school, student):
         ("zip-traversal", "unreadable"), ("zip-bomb", "unreadable"), ("zip-of-nothing", "unreadable"), ("zipped", "right"),
         ("whole-folder", "right"), ("two-versions", "right"), ("updated", "right"), ("corrected", "right"), ("Rita Roe_12345", "right"),
         ("zip-in-zip", "missing"),
-        ("tar", "unreadable"), ("loose", "unreadable"), ("lovelaceada_4711", "right"), ("hoppergrace_12", "right"),
+        ("tar", "unreadable"), ("loose", "unreadable"), ("lovelaceada_4711", "right"), ("hoppergrace_12", "right"), ("quin_9", "right"),
         ("other-name", "missing"),
     ],
 )  # fmt: skip
@@ -606,7 +609,7 @@ def test_everyone_has_a_row_with_a_reason(school):
     rows = list(csv.DictReader(io.StringIO((school["grades"] / "grades.csv").read_text())))
     students = {path.name for path in school["submissions"].iterdir() if path.is_dir() or path.is_symlink()}
     students ^= {"Rita Roe_12345", "Rita Roe_12345_assignsubmission_file_"}
-    students |= {"corrected", "updated", "zip-in-zip", "zipped", "whole-folder", "two-versions", "zip-traversal", "zip-bomb", "zip-of-nothing", "tar", "loose", "lovelaceada_4711", "hoppergrace_12"}
+    students |= {"corrected", "updated", "zip-in-zip", "zipped", "whole-folder", "two-versions", "zip-traversal", "zip-bomb", "zip-of-nothing", "tar", "loose", "lovelaceada_4711", "hoppergrace_12", "quin_9"}
     assert len(rows) == len(students)
     assert all(row["reasons"] for row in rows)
 
@@ -616,6 +619,7 @@ def test_which_of_several_files_counts_is_noted(school):
     assert f"2 files have its name; work/{NOTEBOOK} counts" in by_student["two-versions"]
     assert by_student["whole-folder"] == by_student["right"] == by_student["updated"] == ""
     assert "2 files have its name; 01_toy-2.ipynb counts" in by_student["corrected"]
+    assert "quin_9_10_01_toy.ipynb counts" in by_student["quin_9"]
     assert "there is homework.zip" in by_student["zip-in-zip"]
 
 

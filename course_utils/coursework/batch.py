@@ -16,15 +16,15 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
 from tqdm.auto import tqdm
 
+from course_utils.coursework.answers import UnreadableError
 from course_utils.coursework.cluster import connected
 from course_utils.coursework.grading import MISSING, UNREADABLE, Json, expected_of, make_reference, new_seed, ungraded
 from course_utils.coursework.notebooks import NOTEBOOKS_DIR, NotebookError, source_notebooks
 from course_utils.coursework.sandbox import Limits, find_sandbox
-from course_utils.coursework.submissions import HIDDEN, Submission, UnreadableError, digest_of, find_submissions
+from course_utils.coursework.submissions import HIDDEN, Submission, digest_of, find_submissions
 from course_utils.coursework.worker import Ask, Graders, Workers, make_job
 
 JOURNAL = "journal.jsonl"

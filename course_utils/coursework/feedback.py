@@ -12,6 +12,7 @@ from typing import Any
 from nbformat import NotebookNode
 
 from course_utils.coursework import checks
+from course_utils.coursework.answers import read_answers
 from course_utils.coursework.comparison import agree
 from course_utils.coursework.grading_copy import set_apart
 from course_utils.coursework.notebooks import (
@@ -25,7 +26,6 @@ from course_utils.coursework.notebooks import (
     write_notebook,
 )
 from course_utils.coursework.sandbox import cache_environment
-from course_utils.coursework.submissions import read_answers
 
 
 @dataclass(frozen=True)

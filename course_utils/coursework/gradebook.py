@@ -12,12 +12,13 @@ from collections import Counter
 from pathlib import Path
 
 from course_utils.coursework import checks
+from course_utils.coursework.answers import UnreadableError, read_answers
 from course_utils.coursework.batch import JOURNAL, Journal, results
 from course_utils.coursework.feedback import ONLY_ANSWERS_RUN
 from course_utils.coursework.grading import KNOWN_ERRORS, Json
 from course_utils.coursework.notebooks import NOTEBOOKS_DIR, NotebookError, read_notebook, write_whole
 from course_utils.coursework.sandbox import INFRASTRUCTURE
-from course_utils.coursework.submissions import UnreadableError, digest_of, find_submissions, read_answers
+from course_utils.coursework.submissions import digest_of, find_submissions
 
 REASONS = {
     checks.RIGHT: "Right.",

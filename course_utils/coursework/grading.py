@@ -17,6 +17,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from course_utils.coursework import checks
+from course_utils.coursework.answers import Answers, UnreadableError, read_answers
 from course_utils.coursework.comparison import Tolerance, agree
 from course_utils.coursework.feedback import run_with_nbval
 from course_utils.coursework.grading_copy import grading_copy
@@ -33,7 +34,6 @@ from course_utils.coursework.notebooks import (
 )
 from course_utils.coursework.sandbox import FINISHED, INFRASTRUCTURE, MEMORY, Limits, Run, run_in_sandbox
 from course_utils.coursework.statements import defined, names_of, used
-from course_utils.coursework.submissions import Answers, UnreadableError, read_answers
 
 MAX_NUMBERS_KEPT = 100
 HIDDEN = "-hidden"

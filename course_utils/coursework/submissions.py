@@ -1,17 +1,14 @@
 """Find what students handed in, and read it as what it is: bytes made by strangers.
 
 A folder of submissions holds one folder, or one zip archive, for each student, named after the student, or the files of a
-download from Canvas; the notebooks are somewhere in it, under the names they were released with. Nothing is ever unpacked to a disk, followed through a
-link, or evaluated.
+download from Canvas; the notebooks are somewhere in it, under the names they were released with. Nothing is ever unpacked
+to a disk, followed through a link, or evaluated.
 """
 
-import ast
 import contextlib
 import dataclasses
 import errno
-import functools
 import hashlib
-import json
 import os
 import re
 import stat
@@ -19,30 +16,15 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from types import UnionType
-from typing import Any, NamedTuple
 
 from nbformat import NotebookNode
 
-from course_utils.coursework.notebooks import (
-    MARKER,
-    SETUP_TAG,
-    STUB,
-    Exercise,
-    NotebookError,
-    exercises,
-    notebook_bytes,
-    read_notebook,
-    student_copy,
-)
-from course_utils.coursework.statements import defined, names_of, statements, used
+from course_utils.coursework.answers import UnreadableError, read_answers
+from course_utils.coursework.notebooks import STUB, NotebookError, notebook_bytes, read_notebook, student_copy
 
 MAX_NOTEBOOK_BYTES = 20_000_000
 MAX_ARCHIVE_BYTES = 200_000_000
 MAX_ENTRIES = 20_000
-MAX_ANSWER_CHARACTERS = 200_000
-DEFINITIONS = ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
-ASSIGNMENTS = ast.Assign | ast.AnnAssign | ast.AugAssign
 # What students hand in and no folder of submissions should hold: it is refused by name, so that nobody gets lost.
 LOOSE = (".ipynb", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 # What is looked at, or at least named, of what lies in a student's folder.
@@ -52,10 +34,6 @@ CANVAS = re.compile(r"(?P<student>[^_]+)_(?:LATE_)?(?P<id>[0-9]+)_(?P<attachment
 MOODLE = re.compile(r"(?P<student>.+_[0-9]+)_assignsubmission_file_?")
 # Names of what archivers, editors and systems leave beside the files of their user begin so.
 HIDDEN = (".", "__MACOSX")
-
-
-class UnreadableError(NotebookError):
-    """What was handed in is no notebook that can be graded; the sentence is fit for the student."""
 
 
 @dataclass(frozen=True)
@@ -119,21 +97,6 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-@dataclass(frozen=True)
-class Answers:
-    """The answers found in a notebook, by exercise.
-
-    Attributes:
-        sources: the source of each, after all other answers of the notebook.
-        alone: the source of each when it is run without the others: what it uses of the answers above it goes in front.
-        notes: what is worth noting about how it was found.
-    """
-
-    sources: dict[str, str]
-    alone: dict[str, str]
-    notes: dict[str, str]
-
-
 def find_submissions(folder: Path, sources: list[Path]) -> list[Submission]:
     """Return one submission for each student and each of the source notebooks, in order, with or without a file.
 
@@ -149,36 +112,46 @@ def find_submissions(folder: Path, sources: list[Path]) -> list[Submission]:
     stubs = {name: notebook_bytes(student_copy(source)) for name, source in given.items()}
     found = []
     for student, places in _places(folder).items():
-        files, refused, canvas_id = [], "", ""
-        try:
-            for place in places:
-                canvas = _canvas(place)
-                canvas_id = canvas["id"] if canvas else ""
-                if place.is_symlink():
-                    raise UnreadableError("A link was handed in: links are not followed.")
-                if place.is_dir():
-                    files += _files(place)
-                elif place.suffix.lower() == ".zip":
-                    files += _members(place)
-                elif canvas:
-                    files.append((canvas["file"], place, ""))
-                else:
-                    what = "it" if place.suffix == ".ipynb" else "what is in it"
-                    raise UnreadableError(f"{place.name} is neither a folder nor a zip archive: put {what} into a folder with the student's name.")
-        except UnreadableError as error:
-            files, refused = [], str(error)
+        files, refused = [], ""
+        for place in places:
+            try:
+                files += _opened(place)
+            except UnreadableError as error:
+                refused = str(error)
+        canvas = _canvas(places[0])
         others = tuple(name for name, *_ in files if not any(_is_called(name, notebook) for notebook in given))
         for notebook, source in given.items():
-            named = [(name, Submission(student, notebook, *place, canvas_id=canvas_id)) for name, *place in files if _is_called(name, notebook)]
-            ranked = sorted(((_rank(name, each, source, stubs[notebook]), name, each) for name, each in named), key=lambda entry: entry[:2])
+            nothing = Submission(student, notebook, None, refused=refused, others=others, canvas_id=canvas["id"] if canvas else "")
+            named = {name: dataclasses.replace(nothing, path=path, member=member, refused="") for name, path, member in files if _is_called(name, notebook)}
+            ranked = sorted((_rank(name, each, source, stubs[notebook]), name) for name, each in named.items())
             if not ranked:
-                found.append(Submission(student, notebook, None, refused=refused, others=others, canvas_id=canvas_id))
+                found.append(nothing)
                 continue
-            (untouched, *_), name, first = ranked[0]
-            touched = sum(not each_untouched for (each_untouched, *_), *_ in ranked)
+            (untouched, *_), name = ranked[0]
+            touched = sum(not each_untouched for (each_untouched, *_), _ in ranked)
             note = f"{touched} files have its name; {name} counts." if touched > 1 else ""
-            found.append(dataclasses.replace(first, untouched=untouched, note=note))
+            found.append(dataclasses.replace(named[name], untouched=untouched, note=note))
     return found
+
+
+def _opened(place: Path) -> list[tuple[str, Path, str]]:
+    """Return what a student handed in with a name that is worth something: its name there, the file, and the archive's member.
+
+    Raises:
+        UnreadableError: it is a link, or neither a folder, an archive nor a file from Canvas; or the archive is refused.
+    """
+    canvas = _canvas(place)
+    if place.is_symlink():
+        raise UnreadableError("A link was handed in: links are not followed.")
+    if place.is_dir():
+        return list(_files(place))
+    if place.suffix.lower() == ".zip":
+        # Of one student there may be several from Canvas.
+        return [(f"{place.name}/{name}" if canvas else name, path, member) for name, path, member in _members(place)]
+    if canvas:
+        return [(place.name, place, "")]
+    what = "it" if place.suffix == ".ipynb" else "what is in it"
+    raise UnreadableError(f"{place.name} is neither a folder nor a zip archive: put {what} into a folder with the student's name.")
 
 
 def _places(folder: Path) -> dict[str, list[Path]]:
@@ -267,168 +240,6 @@ def _is_called(path: str, notebook: str) -> bool:
     """Return whether a file is ``notebook``, also as browsers and learning platforms rename a download, or as an update."""
     stem = re.escape(notebook.removesuffix(".ipynb"))
     return re.search(rf"(?<![0-9]){stem}(?:[-_ (].*|\.update-.*)?\.ipynb$", PurePosixPath(path).name) is not None
-
-
-def read_answers(content: bytes, source: NotebookNode) -> Answers:
-    """Return the answers in ``content``, the bytes of a notebook of format 3 or 4, to the exercises of ``source``.
-
-    A cell is an answer if it has the id of the answer cell; or else its ``grade_id`` in the metadata; or else the comment
-    that marks it in the student's copy. If several cells have the same claim, the last one counts. If what it should define
-    is defined in a cell that the student added between it and its check, then that is the answer; or in any added cell, if it
-    is untouched or gone. What an answer uses of the cells above it goes in front of it: imports, functions and classes; and
-    variables, if the student added or changed the cell.
-
-    Raises:
-        UnreadableError: ``content`` is no notebook.
-    """
-    cells = _code_cells(content)
-    student = student_copy(source)
-    stubs = {exercise.name: exercise.answer.source.strip() for exercise in exercises(student)}
-    given = {cell.source.strip() for cell in student.cells}
-    known = given | {cell.id for cell in student.cells}
-    new = [cell for cell in cells if not {cell["id"], cell["source"].strip()} & known]
-    # Setup is run anyway, answers have their turn, and of checks nothing is to be taken.
-    passed_over = [cell for cell in student.cells if cell.metadata.get("nbgrader") or SETUP_TAG in cell.metadata.get("tags", [])]
-    passed_over = {cell.source.strip() for cell in passed_over} | {cell.id for cell in passed_over if cell.metadata.get("nbgrader")}
-    notes: dict[str, str] = {}
-    claimed: dict[int, list[str]] = {}
-    for exercise in exercises(source):
-        grade_id = exercise.answer.metadata.nbgrader.grade_id
-        ways = {
-            "": lambda cell: cell["id"] == exercise.answer.id,
-            "found by its metadata": lambda cell: cell["grade_id"] == grade_id,
-            "found by its comment": lambda cell: MARKER.format(grade_id) in cell["source"],
-        }
-        for note, is_answer in ways.items():
-            claims = [cell for cell in cells if is_answer(cell)]
-            if claims:
-                several = f"{len(claims)} cells claim to be it; the last one counts" if len(claims) > 1 else ""
-                below = _between(cells, claims[-1], exercise, student)
-                is_stub = claims[-1]["source"].strip() == stubs[exercise.name]
-                elsewhere = _written_elsewhere(stubs[exercise.name], [cell for cell in new if is_stub or cell in below])
-                if elsewhere:
-                    note, claims = "written into a cell of the student's own", elsewhere
-                claimed.setdefault(id(claims[-1]), []).append(exercise.name)
-                notes[exercise.name] = "; ".join(filter(None, [note, several]))
-                break
-        else:
-            for cell in _written_elsewhere(stubs[exercise.name], new)[-1:]:
-                claimed.setdefault(id(cell), []).append(exercise.name)
-                notes[exercise.name] = "found by the names that it defines"
-    sources, alone = {}, {}
-    helpers, above, room = [], [], MAX_ANSWER_CHARACTERS
-    for cell in cells:
-        source = cell["source"]
-        for name in claimed.get(id(cell), []):
-            sources[name], alone[name] = (_needed(own, source) + source for own in (helpers, above))
-        if id(cell) in claimed:
-            above += _helpers(source)
-        elif not ({cell["id"], source.strip()} & passed_over or cell["grade_id"]):
-            is_given = source.strip() in given
-            room -= 0 if is_given else len(source)
-            more = _given_helpers(source) if is_given else _helpers(source) if room >= 0 else []
-            helpers, above = helpers + more, above + more
-    return Answers(sources, alone, notes)
-
-
-def _between(cells: list[dict[str, Any]], answer: dict[str, Any], exercise: Exercise, student: NotebookNode) -> list[dict[str, Any]]:
-    """Return the cells between an answer and its check: what they define is what the check meets when a student runs it."""
-    source = next(cell.source.strip() for cell in student.cells if cell.id == exercise.check.id)
-    grade_id = exercise.check.metadata.nbgrader.grade_id
-    start = next(number for number, cell in enumerate(cells) if cell is answer)
-    for number, cell in enumerate(cells[start:], start):
-        if cell["id"] == exercise.check.id or cell["grade_id"] == grade_id or cell["source"].strip() == source:
-            return cells[start + 1 : number]
-    return []
-
-
-def _written_elsewhere(stub: str, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return those of the ``new`` cells in which all is defined that an answer's ``stub`` defines."""
-    asked = names_of(defined, stub)
-    return [cell for cell in new if asked and asked <= names_of(defined, cell["source"])]
-
-
-class Helper(NamedTuple):
-    """A statement that an answer may need: its source, the names that it brings along, and those that it uses."""
-
-    source: str
-    brings: set[str]
-    uses: set[str]
-
-
-def _helpers(source: str, kinds: UnionType = DEFINITIONS | ASSIGNMENTS) -> list[Helper]:
-    """Return the statements of a cell that are of one of ``kinds``."""
-    found = []
-    for statement in statements(source):
-        if isinstance(statement, kinds):
-            is_star = isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*"
-            found.append(Helper(ast.unparse(statement), {"*"} if is_star else defined(statement), used(statement)))
-    return found
-
-
-@functools.cache
-def _given_helpers(source: str) -> list[Helper]:
-    """Return the functions, classes and imports of a cell of the course, which is one of not too many."""
-    return _helpers(source, DEFINITIONS)
-
-
-def _needed(helpers: list[Helper], answer: str) -> str:
-    """Return those of ``helpers`` that ``answer`` uses, directly or through one another: experiments are not run again."""
-    # Nobody can tell what a star brings along.
-    todo = ["*", *names_of(used, answer) - names_of(defined, answer)]
-    by_name: dict[str, list[int]] = {}
-    for number, helper in enumerate(helpers):
-        for name in helper.brings:
-            by_name.setdefault(name, []).append(number)
-    needed = set()
-    while todo:
-        for number in by_name.pop(todo.pop(), []):
-            needed.add(number)
-            todo += helpers[number].uses
-    return "".join(f"{helpers[number].source}\n" for number in sorted(needed)) + ("\n" if needed else "")
-
-
-def _code_cells(content: bytes) -> list[dict[str, Any]]:
-    """Return ``id``, ``grade_id`` and ``source`` of each code cell; whatever else there is does not matter."""
-    try:
-        notebook = json.loads(content.decode("utf-8-sig"), parse_constant=lambda name: None)
-    except RecursionError:
-        raise UnreadableError("The file is nested too deeply to be a notebook.") from None
-    except ValueError:
-        raise UnreadableError("The file is not a Jupyter notebook, or not all of it: hand it in again.") from None
-    cells = notebook.get("cells") if isinstance(notebook, dict) else None
-    if cells is None and isinstance(notebook, dict):
-        sheets = notebook.get("worksheets")
-        sheets = sheets if isinstance(sheets, list) else []
-        # Format 3 kept its cells in worksheets, of which Jupyter only ever made one.
-        lists = [sheet.get("cells") for sheet in sheets if isinstance(sheet, dict)]
-        cells = [cell for each in lists if isinstance(each, list) for cell in each] if lists else None
-    if not isinstance(cells, list):
-        raise UnreadableError("The file is JSON, but not a Jupyter notebook: it has no list of cells.")
-    found = []
-    for cell in cells:
-        if not isinstance(cell, dict) or cell.get("cell_type") != "code":
-            continue
-        source = cell.get("source", cell.get("input", ""))
-        if isinstance(source, list):
-            source = "".join(part for part in source if isinstance(part, str))
-        if not isinstance(source, str) or len(source) > MAX_ANSWER_CHARACTERS:
-            continue
-        metadata = cell.get("metadata")
-        role = metadata.get("nbgrader") if isinstance(metadata, dict) else None
-        found.append(
-            {
-                "id": _text(cell.get("id")),
-                "grade_id": _text(role.get("grade_id")) if isinstance(role, dict) else "",
-                # Half of a surrogate pair can be in JSON but in no file, and NUL in no source.
-                "source": source.encode("utf-8", "replace").decode().replace("\r\n", "\n").replace("\0", ""),
-            }
-        )
-    return found
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _too_large(name: str) -> str:
