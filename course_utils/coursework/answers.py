@@ -48,15 +48,36 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
     Raises:
         UnreadableError: ``content`` is no notebook.
     """
-    cells = _code_cells(content)
-    student = student_copy(source)
-    stubs = {exercise.name: exercise.answer.source.strip() for exercise in exercises(student)}
+    cells, student = _code_cells(content), student_copy(source)
+    claimed, notes = _claimed(cells, source, student)
     given = {cell.source.strip() for cell in student.cells}
-    known = given | {cell.id for cell in student.cells}
-    new = [cell for cell in cells if not {cell["id"], cell["source"].strip()} & known]
     # Setup is run anyway, answers have their turn, and of checks nothing is to be taken.
-    passed_over = [cell for cell in student.cells if cell.metadata.get("nbgrader") or SETUP_TAG in cell.metadata.get("tags", [])]
-    passed_over = {cell.source.strip() for cell in passed_over} | {cell.id for cell in passed_over if cell.metadata.get("nbgrader")}
+    roles = [cell for cell in student.cells if cell.metadata.get("nbgrader")]
+    setup = [cell for cell in student.cells if SETUP_TAG in cell.metadata.get("tags", [])]
+    passed_over = {cell.id for cell in roles} | {cell.source.strip() for cell in roles + setup}
+    sources, alone = {}, {}
+    helpers, above, room = [], [], MAX_ANSWER_CHARACTERS
+    for cell in cells:
+        text = cell["source"]
+        for name in claimed.get(id(cell), []):
+            sources[name], alone[name] = (_needed(own, text) + text for own in (helpers, above))
+        if id(cell) in claimed:
+            above += _helpers(text)
+        elif not ({cell["id"], text.strip()} & passed_over or cell["grade_id"]):
+            is_given = text.strip() in given
+            room -= 0 if is_given else len(text)
+            more = _given_helpers(text) if is_given else _helpers(text) if room >= 0 else []
+            helpers, above = helpers + more, above + more
+    return Answers(sources, alone, notes)
+
+
+def _claimed(
+    cells: list[dict[str, Any]], source: NotebookNode, student: NotebookNode
+) -> tuple[dict[int, list[str]], dict[str, str]]:
+    """Return which exercises each cell is the answer to, by the cell's identity, and what is unusual about it, by exercise."""
+    stubs = {exercise.name: exercise.answer.source.strip() for exercise in exercises(student)}
+    known = {part for cell in student.cells for part in (cell.id, cell.source.strip())}
+    new = [cell for cell in cells if not {cell["id"], cell["source"].strip()} & known]
     notes: dict[str, str] = {}
     claimed: dict[int, list[str]] = {}
     for exercise in exercises(source):
@@ -82,20 +103,7 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
             for cell in _written_elsewhere(stubs[exercise.name], new)[-1:]:
                 claimed.setdefault(id(cell), []).append(exercise.name)
                 notes[exercise.name] = "found by the names that it defines"
-    sources, alone = {}, {}
-    helpers, above, room = [], [], MAX_ANSWER_CHARACTERS
-    for cell in cells:
-        source = cell["source"]
-        for name in claimed.get(id(cell), []):
-            sources[name], alone[name] = (_needed(own, source) + source for own in (helpers, above))
-        if id(cell) in claimed:
-            above += _helpers(source)
-        elif not ({cell["id"], source.strip()} & passed_over or cell["grade_id"]):
-            is_given = source.strip() in given
-            room -= 0 if is_given else len(source)
-            more = _given_helpers(source) if is_given else _helpers(source) if room >= 0 else []
-            helpers, above = helpers + more, above + more
-    return Answers(sources, alone, notes)
+    return claimed, notes
 
 
 def _between(cells: list[dict[str, Any]], answer: dict[str, Any], exercise: Exercise, student: NotebookNode) -> list[dict[str, Any]]:
