@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from nbformat import NotebookNode
 
-from course_utils.coursework.notebooks import MARKER, SETUP_TAG, Exercise, NotebookError, exercises, student_copy
+from course_utils.coursework.notebooks import MARKER, Exercise, NotebookError, exercises, is_setup, student_copy
 from course_utils.coursework.statements import defined, names_of, statements, used
 
 MAX_ANSWER_CHARACTERS = 200_000
@@ -53,7 +53,7 @@ def read_answers(content: bytes, source: NotebookNode) -> Answers:
     given = {cell.source.strip() for cell in student.cells}
     # Setup is run anyway, answers have their turn, and of checks nothing is to be taken.
     roles = [cell for cell in student.cells if cell.metadata.get("nbgrader")]
-    setup = [cell for cell in student.cells if SETUP_TAG in cell.metadata.get("tags", [])]
+    setup = [cell for cell in student.cells if is_setup(cell)]
     passed_over = {cell.id for cell in roles} | {cell.source.strip() for cell in roles + setup}
     sources, alone = {}, {}
     helpers, above, room = [], [], MAX_ANSWER_CHARACTERS

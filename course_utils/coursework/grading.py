@@ -24,11 +24,11 @@ from course_utils.coursework.grading_copy import grading_copy
 from course_utils.coursework.nbval_plugin import DIED, OUTPUT_LIMIT, TIMEOUT
 from course_utils.coursework.notebooks import (
     HIDDEN_TESTS,
-    SETUP_TAG,
     SOLUTION,
     Exercise,
     NotebookError,
     exercises,
+    is_setup,
     read_notebook,
     with_answers,
 )
@@ -182,7 +182,7 @@ def _broken_line(answer: str, told: list[str]) -> list[str]:
 
 def _unknown_names(name: str, answers: Answers, source: NotebookNode) -> list[str]:
     """Return the names that an answer uses and that neither it nor Python, IPython, the setup or another answer defines."""
-    setup = [cell.source for cell in source.cells if SETUP_TAG in cell.metadata.get("tags", [])]
+    setup = [cell.source for cell in source.cells if is_setup(cell)]
     known = set(vars(builtins)) | {"get_ipython", "display", "In", "Out", "exit", "quit", "_", "__name__"}
     for each in (*answers.sources.values(), *setup):
         known |= names_of(defined, each)

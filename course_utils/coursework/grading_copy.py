@@ -10,7 +10,7 @@ import ast
 import nbformat
 from nbformat import NotebookNode
 
-from course_utils.coursework.notebooks import SETUP_TAG, NotebookError, exercises, with_answers
+from course_utils.coursework.notebooks import NotebookError, exercises, is_setup, with_answers
 from course_utils.coursework.statements import defined, names_of, used
 
 EXPLANATION = {"truth", "mistakes", "standard_error", "rtol", "atol", "hint"}
@@ -34,7 +34,7 @@ def set_apart(notebook: NotebookNode, source: NotebookNode) -> None:
     """Let the checks in ``notebook`` know the setup and their own exercise's answer only, whatever else answers define."""
     asked = {exercise.check.id: names_of(defined, exercise.answer.source) for exercise in exercises(source)}
     for cell in notebook.cells:
-        if SETUP_TAG in cell.metadata.get("tags", []):
+        if is_setup(cell):
             names = sorted(names_of(defined, cell.source))
             cell.source += f"\n\nfrom course_utils.coursework.apart import keep\nkeep({names}, globals())"
         elif cell.id in asked:

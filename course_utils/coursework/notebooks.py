@@ -115,6 +115,11 @@ def exercises(notebook: NotebookNode) -> list[Exercise]:
     return found
 
 
+def is_setup(cell: NotebookNode) -> bool:
+    """Return whether a cell sets up what exercises need, and so is run with them."""
+    return SETUP_TAG in cell.metadata.get("tags", [])
+
+
 def student_copy(notebook: NotebookNode) -> NotebookNode:
     """Return the notebook as a student gets it: stubs for solutions, no hidden tests, no outputs."""
     student = copy.deepcopy(notebook)
@@ -143,7 +148,7 @@ def with_answers(notebook: NotebookNode, answers: dict[str, str]) -> NotebookNod
     chosen = nbformat.v4.new_notebook(metadata=copy.deepcopy(notebook.metadata))
     for cell in notebook.cells:
         role = cell.metadata.get("nbgrader", {})
-        if cell.cell_type != "code" or not (role or SETUP_TAG in cell.metadata.get("tags", [])):
+        if cell.cell_type != "code" or not (role or is_setup(cell)):
             continue
         cell = copy.deepcopy(cell)
         if role.get("solution"):

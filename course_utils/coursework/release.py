@@ -19,10 +19,10 @@ from course_utils.coursework.grading import make_reference
 from course_utils.coursework.grading_copy import grading_copy
 from course_utils.coursework.notebooks import (
     NOTEBOOKS_DIR,
-    SETUP_TAG,
     SOLUTION,
     NotebookError,
     exercises,
+    is_setup,
     read_notebook,
     source_notebooks,
     student_copy,
@@ -141,7 +141,7 @@ def _leaning_on_others(source: NotebookNode) -> list[str]:
     """Say which exercises cannot be solved without the answer to another one, whose points would then count twice."""
     todo, found = exercises(source), []
     brought = {exercise.name: names_of(defined, exercise.answer.source) for exercise in todo}
-    setup = "\n".join(cell.source for cell in source.cells if SETUP_TAG in cell.metadata.get("tags", []))
+    setup = "\n".join(cell.source for cell in source.cells if is_setup(cell))
     for exercise in todo:
         own = brought[exercise.name] | names_of(defined, f"{setup}\n{exercise.check.source}")
         needed = names_of(used, f"{exercise.answer.source}\n{exercise.check.source}") - own
