@@ -9,6 +9,7 @@ The rooms, from the ground up; a room imports only from those above it in this l
 - ``models``: Flax modules, among them the variational autoencoder;
 - ``training``: ``fit``, the one trainer;
 - ``evaluation``: how good a trained model is, on data it has not seen;
+- ``pretrained``: VAEs that were trained before, with their recipes;
 - ``plots``: the figures that several notebooks draw;
 - ``widgets``: explorers that run in the browser;
 - ``coursework``: student copies, checks and grades; it runs notebooks and knows no model;

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from course_utils.errors import CourseError
+from course_utils.paths import PROJECT_DIR
 
 app = typer.Typer(
     add_completion=False,
@@ -19,7 +20,6 @@ app = typer.Typer(
     help="Hands-on variational inference: work through the notebooks and check your answers.",
 )
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
 WORK_DIR = PROJECT_DIR / "work"
 
 
@@ -33,7 +33,7 @@ def lab(
 
     Nothing you wrote is ever overwritten. Further arguments go to JupyterLab, such as --port 9999 or --no-browser.
     """
-    from course_utils.coursework.workfolder import deliver
+    from course_utils.coursework.student.workfolder import deliver
 
     deliveries = deliver(work)
     sentences = {
@@ -51,48 +51,63 @@ def lab(
 
 @app.command()
 def check(
-    notebook: Annotated[Path, typer.Argument(help="Your copy of a notebook, for instance work/02_simple_monte_carlo.ipynb.")],
+    notebook: Annotated[
+        Path, typer.Argument(help="Your copy of a notebook, for instance work/02_simple_monte_carlo.ipynb.")
+    ],
 ) -> None:
-    """Run your answers with nbval and show which are right; exit with 1 unless all are."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Run the answers that you have saved, and show which are right; exit with 1 unless all are."""
+    from course_utils.coursework.kernel.my_vi import MANIFEST, my_vi_progress
+    from course_utils.coursework.student.check import check_notebook, find_source
+    from course_utils.coursework.student.display import running, show_marks, show_my_vi
+    from course_utils.coursework.student.unsaved import unsaved
 
-    from course_utils.coursework.feedback import check_submission
-
-    results = check_submission(notebook)
-    table = Table("Exercise", "Points", "Result", "Hint")
-    styles = {"right": "green", "wrong": "red", "error": "red", "not attempted": "dim"}
-    for result in results:
-        status, points = Text(result.status, styles[result.status]), f"{result.exercise.points:g}"
-        table.add_row(Text(result.exercise.title), points, status, Text(result.hint))
-    Console().print(table)
-    right = [result.exercise.points for result in results if result.status == "right"]
-    typer.echo(f"{len(right)} of {len(results)} exercises right, {sum(right):g} of {sum(result.exercise.points for result in results):g} points.")
-    raise typer.Exit(0 if len(right) == len(results) else 1)
+    find_source(notebook)
+    if sentence := unsaved(notebook):
+        typer.echo(f"{sentence}\n", err=True)
+    with running() as progress:
+        marks = check_notebook(notebook, progress=progress)
+    show_marks(marks)
+    if (notebook.parent / MANIFEST).is_file():
+        show_my_vi(*my_vi_progress(notebook.parent))
+    right = [mark.of for mark in marks if mark.reason == "right"]
+    raise typer.Exit(0 if len(right) == len(marks) else 1)
 
 
 @app.command(rich_help_panel="For authors")
 def execute(
     notebooks: Annotated[list[Path] | None, typer.Argument(help="Source notebooks; all of them by default.")] = None,
+    stills_only: Annotated[
+        bool,
+        typer.Option("--stills-only", help="Store the stills of explorers, and leave all other outputs as they are."),
+    ] = False,
 ) -> None:
-    """Run source notebooks from top to bottom and store their outputs."""
-    from course_utils.coursework.execute import execute_notebook
-    from course_utils.coursework.notebooks import source_notebooks
+    """Run source notebooks from top to bottom and store their outputs, with a still of each explorer."""
+    from course_utils.coursework.author.execute import execute_notebook
+    from course_utils.coursework.author.stills import NO_BROWSER
+    from course_utils.coursework.source.notebooks import source_notebooks
 
     for path in notebooks or source_notebooks():
-        typer.echo(f"{path.name}: {execute_notebook(path):.1f} s")
+        done = execute_notebook(path, stills_only=stills_only)
+        typer.echo(f"{path.name}: {done.seconds:.1f} s")
+        if not done.has_stills:
+            typer.echo(NO_BROWSER, err=True)
 
 
 @app.command(rich_help_panel="For instructors")
 def release(
     out: Annotated[Path | None, typer.Argument(help="The new folder of the student repository.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Prove first that every exercise can be graded.")] = False,
+    with_solutions: Annotated[
+        bool,
+        typer.Option(
+            "--with-solutions", help="Let a check offer the solution to whoever has tried; stamped on the release."
+        ),
+    ] = False,
 ) -> None:
-    """Write the repository that students get, without solutions and hidden checks."""
-    from course_utils.coursework.notebooks import source_notebooks
-    from course_utils.coursework.release import prove_all
-    from course_utils.coursework.release import release as write_release
+    """Write the repository that students get, without hidden checks and, unless asked for, without solutions."""
+    from course_utils.coursework.author.prove import prove_all
+    from course_utils.coursework.author.release import release as write_release
+    from course_utils.coursework.source.notebooks import source_notebooks
 
     if out is None and not check:
         raise typer.BadParameter("Name the folder to write, or say --check, or both.")
@@ -105,7 +120,8 @@ def release(
     if wrong:
         raise typer.Exit(1)
     if out is not None:
-        typer.echo(f"{len(write_release(out))} files are in {out}.")
+        files = write_release(out, with_solutions=with_solutions)
+        typer.echo(f"{len(files)} files are in {out}{', with solutions' if with_solutions else ''}.")
 
 
 @app.command(rich_help_panel="For instructors")
@@ -113,82 +129,159 @@ def grade(
     submissions: Annotated[Path, typer.Argument(help="One folder or zip archive for each student.")],
     out: Annotated[Path, typer.Option("--out", help="The folder of grades.", show_default="grades/")] = Path("grades"),
     notebook: Annotated[
-        list[str] | None, typer.Option(help="A notebook to grade; may be repeated.", show_default="all that anyone worked on")
+        list[str] | None,
+        typer.Option(help="A notebook to grade; may be repeated.", show_default="all that anyone worked on"),
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with a batch that was interrupted.")] = False,
     seed: Annotated[str | None, typer.Option(help="The seed of an earlier batch, to repeat it exactly.")] = None,
     unsafe: Annotated[bool, typer.Option("--unsafe", help="Run without a sandbox; stamped on every result.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Submissions at once.", show_default="one for each core")] = 0,
     dask: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Grade on the workers of this Dask scheduler, as tcp://machine:8786.")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Grade on the workers of this Dask scheduler, as tcp://machine:8786."),
     ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="Time limit for one cell.")] = 30.0,
-    explain: Annotated[
-        tuple[str, str] | None, typer.Option(metavar="STUDENT EXERCISE", help="Show what was run, expected and found.")
-    ] = None,
 ) -> None:
     """Grade a class in sandboxes, then write tables and feedback; exit with 1 if a human has to look."""
-    from course_utils.coursework.batch import JOURNAL, grade_class, results
-    from course_utils.coursework.gradebook import points, state_of, worth_a_look, write_gradebook
-    from course_utils.coursework.sandbox import Limits
+    from course_utils.coursework.grade.batch import grade_class
+    from course_utils.coursework.grade.journal import JOURNAL
+    from course_utils.coursework.report.pages import worth_a_look
+    from course_utils.coursework.report.results import end_round, read_results
+    from course_utils.coursework.report.text import printable
+    from course_utils.coursework.report.write import write_report
+    from course_utils.coursework.run.limits import Limits
 
-    if explain is not None:
-        from course_utils.coursework.gradebook import explanation
-
-        typer.echo(explanation(out, submissions, *explain))
-        return
     try:
-        entries = grade_class(
-            submissions, out, notebooks=notebook, seed=seed, resume=resume, unsafe=unsafe, workers=workers,
-            dask=dask, limits=Limits(seconds_per_cell=seconds),
-        )  # fmt: skip
+        grade_class(
+            submissions,
+            out,
+            notebooks=notebook,
+            seed=seed,
+            resume=resume,
+            unsafe=unsafe,
+            workers=workers,
+            dask=dask,
+            limits=Limits(seconds_per_cell=seconds),
+        )
     except KeyboardInterrupt:
-        way_on = "What was graded is kept: go on with the same command and --resume." if (out / JOURNAL).exists() else "Nothing was graded yet."
+        way_on = (
+            "What was graded is kept: go on with the same command and --resume."
+            if (out / JOURNAL).exists()
+            else "Nothing was graded yet."
+        )
         typer.echo(f"Stopped. {way_on}", err=True)
         raise typer.Exit(130) from None
-    write_gradebook(out)
-    found = results(entries)
-    unscored = [result for result in found if points(result) is None]
-    states = Counter(state_of(result) for result in found)
-    told = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
-    typer.echo(f"{len(found)} notebooks: {told}; see {out / 'class.html'} and {out / 'grades.csv'}.")
-    if curious := worth_a_look(found):
-        typer.echo(f"Worth a look: {', '.join(curious[:20])}{', …' if len(curious) > 20 else ''}.")
-    for result in unscored:
-        typer.echo(f"{result['student']}, {result['notebook']}: for a human to look at ({result['infrastructure'][:200]})", err=True)
-    raise typer.Exit(1 if unscored else 0)
+    results = read_results(out)
+    end_round(out)
+    write_report(out, results)
+    states = Counter(result.state for result in results)
+    counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    typer.echo(f"{len(results)} notebooks: {counts}; see {out / 'class.html'} and {out / 'grades.csv'}.")
+    if unusual := worth_a_look(results):
+        typer.echo(printable(f"Worth a look: {', '.join(unusual[:20])}{', …' if len(unusual) > 20 else ''}."))
+    for stamp in sorted({stamp for result in results for stamp in result.stamps}):
+        typer.echo(f"Not as isolated as it should be: {stamp}", err=True)
+    for result in results:
+        if result.failure:
+            sentence = f"{result.student}, {result.notebook}: for a human to look at ({result.failure[:200]})"
+            typer.echo(printable(sentence), err=True)
+    raise typer.Exit(1 if any(result.failure for result in results) else 0)
+
+
+Grades = Annotated[Path, typer.Argument(help="The folder of grades.")]
 
 
 @app.command(rich_help_panel="For instructors")
 def gradebook(
-    out: Annotated[Path, typer.Argument(help="The folder of grades.")] = Path("grades"),
-    without: Annotated[list[str] | None, typer.Option(metavar="STUDENT", help="Who has left the class; may be repeated.")] = None,
+    out: Grades = Path("grades"),
+    without: Annotated[
+        list[str] | None, typer.Option(metavar="STUDENT", help="Who has left the class; may be repeated.")
+    ] = None,
 ) -> None:
     """Write tables and feedback anew from the journal of a batch."""
-    from course_utils.coursework.batch import leave_out
-    from course_utils.coursework.gradebook import write_gradebook
+    from course_utils.coursework.report.results import end_round, read_results
+    from course_utils.coursework.report.write import write_report
 
     if without:
+        from course_utils.coursework.grade.batch import leave_out
+
         leave_out(out, without)
-    for path in write_gradebook(out):
+    results = read_results(out)
+    # First, since whoever reads a page, even of a report that was interrupted, knows what this round expected.
+    end_round(out)
+    for path in write_report(out, results):
         typer.echo(path)
+
+
+@app.command(rich_help_panel="For instructors")
+def explain(
+    out: Grades,
+    student: Annotated[str, typer.Argument(help="As in exercises.csv.")],
+    exercise: Annotated[str, typer.Argument(help="As in exercises.csv, for instance ex-log-mean-exp.")],
+    submissions: Annotated[
+        Path | None, typer.Option(help="Where the submissions are, to show the answer, too.")
+    ] = None,
+) -> None:
+    """Show a mark, how to repeat it, and what each check expected and found."""
+    from course_utils.coursework.grade.journal import Journal
+    from course_utils.coursework.report.explanation import explanation
+
+    typer.echo(explanation(Journal(out).read(), student, exercise, submissions))
+
+
+@app.command(rich_help_panel="For instructors")
+def marks(
+    out: Grades,
+    notebook: Annotated[str, typer.Option(help="The notebook, or how its name begins, for instance 02.")],
+    into: Annotated[Path, typer.Option(help="The gradebook that Canvas or Moodle exported as CSV.")],
+    column: Annotated[str, typer.Option(help="The assignment's column in it.")],
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The file to write.", show_default="EXPORT.marks.csv beside it")
+    ] = None,
+) -> None:
+    """Fill an assignment's column in a gradebook that Canvas or Moodle exported, ready to be imported there."""
+    from course_utils.coursework.report.exports import fill_in_export
+    from course_utils.coursework.report.results import of_notebook, read_results
+
+    path, filled = fill_in_export(into, column, of_notebook(read_results(out), notebook), to)
+    for sentence in filled.sentences():
+        typer.echo(sentence, err=True)
+    typer.echo(f"{filled.filled} {'mark is' if filled.filled == 1 else 'marks are'} in {path}.")
+
+
+@app.command(rich_help_panel="For instructors")
+def feedback(
+    out: Grades,
+    like: Annotated[
+        Path, typer.Option(help="What Canvas or Moodle gave for all submissions: the archive, or the folder it became.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The archive to write.", show_default="DOWNLOAD.feedback.zip beside it")
+    ] = None,
+) -> None:
+    """Pack each student's feedback as Canvas (Upload submissions) or Moodle (Upload feedback files in a zip) takes it."""
+    from course_utils.coursework.report.results import end_round, read_results
+    from course_utils.coursework.report.uploads import pack_like
+
+    results = read_results(out)
+    end_round(out)
+    path, packed = pack_like(like, results, to)
+    if packed.not_found:
+        typer.echo(f"Not in {like}: {', '.join(packed.not_found)}.", err=True)
+    typer.echo(f"The feedback for {packed.students} {'student' if packed.students == 1 else 'students'} is in {path}.")
 
 
 def _start_lab(work: Path, first: str, arguments: list[str]) -> int:
     """Run JupyterLab in ``work`` until it is stopped, and return its exit code."""
-    # With the thresholds that JAX sets by default hardly anything would be cached (JAX, "Persistent compilation cache").
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(work.resolve() / ".jax-cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
+    from course_utils.coursework.student.lab import lab_environment
+
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={work.resolve()}"]
     command += [f"--LabApp.default_url=/lab/tree/{first}", *arguments]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         # In a container root is often the only user there is; Jupyter would refuse to start.
         command.append("--allow-root")
     try:
-        return subprocess.run(command, env=cache | os.environ).returncode
+        return subprocess.run(command, env=lab_environment(work)).returncode
     except KeyboardInterrupt:
         return 0
 

@@ -3,17 +3,20 @@
 import hashlib
 import io
 from pathlib import Path
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, UInt8
 
 from course_utils.errors import CourseError
+from course_utils.paths import DATA_DIR
 
-DATA_DIR = Path(__file__).resolve().parent.parent / "data"
 MNIST_SHA256 = "39b9b1ffaa0ba4d8995a616551f0966941fe02a3fe79ba4a9db7373db16d53ad"
+TRAINING_CURVES_SHA256 = {
+    "training_curves.npz": "c24f35cb6f1143f25582c25faf4df05083d03e7b10a30538e2bc7b246af4b084",
+    "semi_supervised_curves.npz": "bd0bf3b09794ab49604c9527af132f130e6407dd8517bbafe035f4e0cd3eb262",
+}
 BREAST_CANCER_SHA256 = "cdbf2311f879f64743d4dee46a3df71b8a629e9d32f9000d7b3a9bddf5e445b4"
 
 
@@ -22,9 +25,11 @@ class DataError(CourseError):
 
 
 def load_mnist(
-    split: Literal["train", "test"] = "train", directory: Path = DATA_DIR
+    split: str = "train", directory: Path = DATA_DIR
 ) -> tuple[UInt8[np.ndarray, "N 28 28"], UInt8[np.ndarray, " N"]]:
-    """Return the images (0 is paper, 255 is ink) and labels of MNIST: N is 60,000 for train, 10,000 for test.
+    """Return the images (0 is paper, 255 is ink) and labels of MNIST.
+
+    The ``split`` is ``"train"``, with N = 60,000, or ``"test"``, with N = 10,000.
 
     Raises:
         DataError: the file is missing or its SHA-256 is not the known one.
@@ -32,7 +37,7 @@ def load_mnist(
     """
     if split not in ("train", "test"):
         raise ValueError(f"MNIST has the splits 'train' and 'test', not {split!r}.")
-    with np.load(io.BytesIO(_read_checked(directory / "mnist.npz", MNIST_SHA256))) as arrays:
+    with np.load(io.BytesIO(read_checked("mnist.npz", MNIST_SHA256, directory))) as arrays:
         return arrays[f"{split}_images"], arrays[f"{split}_labels"]
 
 
@@ -48,13 +53,34 @@ def load_breast_cancer(
     Raises:
         DataError: the file is missing or its SHA-256 is not the known one.
     """
-    content = _read_checked(directory / "breast_cancer.csv", BREAST_CANCER_SHA256).decode()
+    content = read_checked("breast_cancer.csv", BREAST_CANCER_SHA256, directory).decode()
     names = content.partition("\n")[0].split(",")
     malignant, *columns = np.loadtxt(io.StringIO(content), delimiter=",", skiprows=1, unpack=True)
     return dict(zip(names[1:], columns, strict=True)), malignant == 1
 
 
-def binarize(key: PRNGKeyArray, images: UInt8[Array, "..."]) -> Float[Array, "..."]:
+def load_training_curves(
+    name: str = "training_curves.npz", directory: Path = DATA_DIR
+) -> tuple[list[str], Float[np.ndarray, "programs seeds times columns"]]:
+    """Return the names of 7 programs that train a model, and what each reported of itself, from several seeds.
+
+    In ``training_curves.npz`` the model is a VAE. The columns are reconstruction, KL and the mean log-scale of ``q``, in
+    nats per image, each a mean over 20 of 800 steps; there are 8 seeds. ``tests/training_curves.py`` is the recipe.
+
+    In ``semi_supervised_curves.npz`` it is the M2 model of notebook 13. The columns are the unlabelled bound, the entropy
+    of ``q(y|x)``, the classification term, in nats per image, and the share of errors, each a mean over 20 of 600 steps;
+    there are 6 seeds. ``tests/semi_supervised_curves.py`` is the recipe.
+
+    All programs but the first are wrong.
+
+    Raises:
+        DataError: the file is missing or its SHA-256 is not the known one.
+    """
+    with np.load(io.BytesIO(read_checked(name, TRAINING_CURVES_SHA256[name], directory))) as arrays:
+        return arrays["kinds"].tolist(), arrays["curves"]
+
+
+def binarize(key: PRNGKeyArray, images: UInt8[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Draw each pixel as Bernoulli with probability ``pixel / 255``, as ``float32`` zeros and ones.
 
     Called anew on every batch this is dynamic binarisation (Burda et al., section 5), called once on a whole data set
@@ -72,9 +98,14 @@ def fixed_binarization(images: UInt8[np.ndarray, "..."], seed: int = 0) -> UInt8
     return np.asarray(binarize(jax.random.key(seed), images)).astype(np.uint8)
 
 
-def _read_checked(path: Path, sha256: str) -> bytes:
-    """Return the bytes of ``path`` if they have the given SHA-256; raise ``DataError`` otherwise."""
-    restore = f"restore it with `git checkout -- data/{path.name}` in the course folder"
+def read_checked(name: str, sha256: str, directory: Path = DATA_DIR) -> bytes:
+    """Return the bytes of the data file ``name``, once their SHA-256 is seen to be the known one.
+
+    Raises:
+        DataError: the file is missing or altered.
+    """
+    path = directory / name
+    restore = f"restore it with `git checkout -- data/{name}` in the course folder"
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -1,13 +1,13 @@
 """How good a trained model is, on data it has not seen."""
 
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from course_utils.bounds import Distribution, log_importance_weights
 from course_utils.errors import CourseError
@@ -16,15 +16,14 @@ DECODED_AT_ONCE = 2500
 SAMPLES_AT_ONCE = 50
 
 
+@runtime_checkable
 class LatentVariableModel(Protocol):
     """What an evaluation asks of a model: a joint density and a recognition network."""
 
     def encode(self, x: Float[Array, "batch data"]) -> Distribution:
         """Return ``q(z|x)``."""
 
-    def log_joint(
-        self, x: Float[Array, "batch data"], z: Float[Array, "K batch latent"]
-    ) -> Float[Array, "K batch"]:
+    def log_joint(self, x: Float[Array, "batch data"], z: Float[Array, "K batch latent"]) -> Float[Array, "K batch"]:
         """Return ``log p(x, z)`` in nats."""
 
 
@@ -36,7 +35,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    model: LatentVariableModel, x: Float[Array, "N data"], key: PRNGKeyArray, num_samples: int = 5000
+    model: LatentVariableModel, x: Float[ArrayLike, "N data"], key: PRNGKeyArray, num_samples: int = 5000
 ) -> Evaluation:
     """Return the ELBO and the importance-sampled log-likelihood of each row of ``x``.
 
@@ -54,7 +53,7 @@ def evaluate(
 
 
 def log_likelihood(
-    model: LatentVariableModel, x: Float[Array, "N data"], key: PRNGKeyArray, num_samples: int = 5000
+    model: LatentVariableModel, x: Float[ArrayLike, "N data"], key: PRNGKeyArray, num_samples: int = 5000
 ) -> Float[np.ndarray, " N"]:
     """Return the importance-sampled ``log p(x)`` of each row in nats; see :func:`evaluate`."""
     return evaluate(model, x, key, num_samples).log_likelihood

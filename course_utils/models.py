@@ -1,14 +1,18 @@
 """Flax modules: multi-layer perceptrons and the variational autoencoder made of them."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.experimental import checkify
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from course_utils import bounds
 from course_utils.bounds import DiagonalNormal, standard_normal
+from course_utils.errors import CourseError
 
 Activation = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
@@ -17,14 +21,23 @@ class MLP(nnx.Module):
     """A fully connected network with layer widths ``sizes``; the last layer is linear."""
 
     def __init__(self, sizes: Sequence[int], *, activation: Activation = nnx.silu, rngs: nnx.Rngs):
-        self.layers = nnx.List([nnx.Linear(n_in, n_out, rngs=rngs) for n_in, n_out in zip(sizes, sizes[1:])])
+        self.layers = nnx.List(_linear_layers(tuple(sizes), rngs))
         self.activation = activation
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        *batch, _ = x.shape
+        # With several batch axes the gradient of a layer is a product of transposed copies; with one it is plain.
+        x = x.reshape(-1, x.shape[-1])
         *hidden, last = self.layers
         for layer in hidden:
             x = self.activation(layer(x))
-        return last(x)
+        return last(x).reshape(*batch, -1)
+
+
+# One program for all initial weights: operation by operation JAX would compile dozens.
+@partial(nnx.jit, static_argnums=0)
+def _linear_layers(sizes: tuple[int, ...], rngs: nnx.Rngs) -> list[nnx.Linear]:
+    return [nnx.Linear(n_in, n_out, rngs=rngs) for n_in, n_out in pairwise(sizes)]
 
 
 class GaussianEncoder(nnx.Module):
@@ -79,13 +92,16 @@ class VAE(nnx.Module):
     def log_likelihood(
         self, x: Float[Array, "*batch data"], z: Float[Array, "*K batch latent"]
     ) -> Float[Array, "*K batch"]:
-        """Return ``log p(x|z)`` in nats, summed over pixels."""
+        """Return ``log p(x|z)`` in nats, summed over pixels.
+
+        Raises:
+            CourseError: ``x`` is not between 0 and 1. In a jitted function only ``fit`` can find out, and does.
+        """
+        _check_pixels(x)
         logits = self.decoder(z)
         return (x * logits - jax.nn.softplus(logits)).sum(-1)
 
-    def log_joint(
-        self, x: Float[Array, "*batch data"], z: Float[Array, "*K batch latent"]
-    ) -> Float[Array, "*K batch"]:
+    def log_joint(self, x: Float[Array, "*batch data"], z: Float[Array, "*K batch latent"]) -> Float[Array, "*K batch"]:
         """Return ``log p(x|z) + log p(z)`` in nats."""
         return self.log_likelihood(x, z) + self.prior.log_prob(z)
 
@@ -94,12 +110,34 @@ class VAE(nnx.Module):
 
         The KL is exact, only the reconstruction term is sampled (Kingma & Welling, equation 7).
         """
+        reconstruction, kl = self.elbo_terms(x, key, num_samples)
+        return reconstruction - kl
+
+    def elbo_terms(
+        self, x: Float[Array, "batch data"], key: PRNGKeyArray, num_samples: int = 1
+    ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+        """Return the two terms of :meth:`elbo` in nats, one of each for each image: reconstruction, and exact KL."""
         q = self.encode(x)
-        reconstruction = self.log_likelihood(x, q.sample(key, num_samples)).mean(0)
-        return reconstruction - q.kl(self.prior)
+        z = q.sample(key, num_samples)
+        # An axis of one sample in front of the images would cost the gradient two transposed copies.
+        reconstruction = self.log_likelihood(x, z[0]) if num_samples == 1 else self.log_likelihood(x, z).mean(0)
+        return reconstruction, q.kl(self.prior)
 
     def importance_weighted_bound(
         self, x: Float[Array, "batch data"], key: PRNGKeyArray, num_samples: int
     ) -> Float[Array, " batch"]:
         """Return an estimate of the importance-weighted bound in nats, one for each image."""
         return bounds.importance_weighted_bound(lambda z: self.log_joint(x, z), self.encode(x), key, num_samples)
+
+
+def _check_pixels(x: Float[Array, "*batch data"]) -> None:
+    inside = jnp.all((x >= 0) & (x <= 1))
+    sentence = (
+        "The pixels go beyond 0 and 1, as grey levels from 0 to 255 do, and have no Bernoulli likelihood: draw zeros "
+        "and ones from them with course_utils.data.binarize."
+    )
+    # Traced numbers are not known here. What is left in the trace costs nothing until it is asked for (``fit`` does).
+    if isinstance(inside, jax.core.Tracer):
+        checkify.debug_check(inside, sentence)
+    elif not inside:
+        raise CourseError(sentence)

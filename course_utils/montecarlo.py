@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
 Axis = int | Sequence[int] | None
 
@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
     standard_error: Float[Array, "..."]
 
 
-def log_mean_exp(log_weights: Float[Array, "..."], axis: Axis = None) -> Float[Array, "..."]:
+def log_mean_exp(log_weights: Float[ArrayLike, "..."], axis: Axis = None) -> Float[Array, "..."]:
     """Return ``log((1/K) * sum_k exp(log_weights_k))`` in nats, over the K entries along ``axis``.
 
     The largest entry is taken out before exponentiating, so log-weights of ±1e4 are safe in ``float32``. Entries of
@@ -31,7 +31,7 @@ def log_mean_exp(log_weights: Float[Array, "..."], axis: Axis = None) -> Float[A
     return jax.nn.logsumexp(log_weights, axis=axis) - jnp.log(_count(log_weights, axis))
 
 
-def monte_carlo(values: Float[Array, "..."], axis: Axis = 0) -> Estimate:
+def monte_carlo(values: Shaped[ArrayLike, "..."], axis: Axis = 0) -> Estimate:
     """Return the mean of i.i.d. ``values`` along ``axis`` with its standard error ``s / sqrt(n)``.
 
     ``s`` is the sample standard deviation with n - 1 in the denominator, so the standard error of a single sample is
@@ -42,13 +42,13 @@ def monte_carlo(values: Float[Array, "..."], axis: Axis = 0) -> Estimate:
     return Estimate(jnp.mean(values, axis=axis), standard_deviation / jnp.sqrt(_count(values, axis)))
 
 
-def normalized_weights(log_weights: Float[Array, "..."], axis: int = 0) -> Float[Array, "..."]:
+def normalized_weights(log_weights: Float[ArrayLike, "..."], axis: int = 0) -> Float[Array, "..."]:
     """Return weights proportional to ``exp(log_weights)`` that sum to one along ``axis``."""
     return jax.nn.softmax(jnp.asarray(log_weights), axis=axis)
 
 
 def self_normalized_importance_sampling(
-    values: Float[Array, "K *event"], log_weights: Float[Array, " K"]
+    values: Shaped[ArrayLike, " K *event"], log_weights: Float[ArrayLike, " K"]
 ) -> Estimate:
     """Estimate ``E_p[f]`` from ``values[k] = f(z_k)`` with ``z_k ~ q`` and ``log_weights = log p~(z_k) - log q(z_k)``.
 
@@ -62,7 +62,7 @@ def self_normalized_importance_sampling(
     return Estimate(mean, jnp.sqrt(jnp.sum(weights**2 * (values - mean) ** 2, axis=0)))
 
 
-def effective_sample_size(log_weights: Float[Array, "..."], axis: int = 0) -> Float[Array, "..."]:
+def effective_sample_size(log_weights: Float[ArrayLike, "..."], axis: int = 0) -> Float[Array, "..."]:
     """Return ``(sum w)^2 / sum w^2``, between 1 and K: how many equally weighted samples these are worth.
 
     Kong (1992), *A note on importance sampling using standardized weights*.
@@ -70,7 +70,7 @@ def effective_sample_size(log_weights: Float[Array, "..."], axis: int = 0) -> Fl
     return 1.0 / jnp.sum(normalized_weights(log_weights, axis) ** 2, axis=axis)
 
 
-def _count(values: Float[Array, "..."], axis: Axis) -> int:
+def _count(values: Shaped[Array, "..."], axis: Axis) -> int:
     """Return the number of entries that a reduction over ``axis`` takes together."""
     if axis is None:
         return values.size

@@ -8,8 +8,16 @@ from jaxtyping import ArrayLike, Float
 
 from course_utils.widgets.explorer import page_module
 from course_utils.widgets.frames import (
-    Buffer, FrameExplorer, Range, as_axis, axis_ends, check_names, choose_colors, ink, slider_values,
-)  # fmt: skip
+    Buffer,
+    FrameExplorer,
+    Range,
+    as_axis,
+    axis_ends,
+    check_names,
+    choose_colors,
+    ink,
+    slider_values,
+)
 
 
 class CurveExplorer(FrameExplorer):

@@ -10,8 +10,16 @@ from jaxtyping import ArrayLike, Float, UInt8
 from course_utils.errors import CourseError
 from course_utils.widgets.explorer import page_module
 from course_utils.widgets.frames import (
-    Buffer, FrameExplorer, Range, as_axis, as_frames, axis_ends, choose_colors, ink, slider_values,
-)  # fmt: skip
+    Buffer,
+    FrameExplorer,
+    Range,
+    as_axis,
+    as_frames,
+    axis_ends,
+    choose_colors,
+    ink,
+    slider_values,
+)
 
 
 class DensityExplorer(FrameExplorer):

@@ -10,11 +10,18 @@ function html(tag, attributes = {}, ...children) {
   return node;
 }
 
-// JupyterLab would otherwise take arrow keys away and delete the cell on "d d"; it looks at the focused element only.
-const KEEP_KEYS = { "data-lm-suppress-shortcuts": "true" };
+/**
+ * Keep the keys pressed on `node` from JupyterLab, which would take arrow keys away and delete the cell on "d d"; it looks
+ * at the focused element only. What is pressed with Ctrl or ⌘, such as to save, stays JupyterLab's.
+ */
+function keepKeys(node) {
+  const keep = (event) => node.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey));
+  for (const type of ["keydown", "keyup", "focus"]) node.addEventListener(type, keep);
+  return node;
+}
 
 function button(text, onClick) {
-  const node = html("button", { type: "button", class: "vi-button", ...KEEP_KEYS }, text);
+  const node = keepKeys(html("button", { type: "button", class: "vi-button" }, text));
   node.addEventListener("click", onClick);
   return node;
 }
@@ -25,7 +32,7 @@ function button(text, onClick) {
  */
 function slider({ name, note = "", min, max, step, onInput }) {
   const label = note ? `${name}, ${note}` : name;
-  const input = html("input", { type: "range", min, max, step, "aria-label": label, ...KEEP_KEYS });
+  const input = keepKeys(html("input", { type: "range", min, max, step, "aria-label": label }));
   input.addEventListener("input", () => onInput(input.valueAsNumber));
   const output = html("span", { class: "vi-value", "aria-hidden": "true" });
   const title = html("span", { class: "vi-name", "aria-hidden": "true" }, name);

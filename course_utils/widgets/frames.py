@@ -119,7 +119,9 @@ def as_frames(
     middle = max(0, values.ndim - len(run))
     leading, tail = values.shape[:middle], values.shape[middle:]
     fits = len(tail) == len(run) and all(m in (n, None) for n, m in zip(tail, run))
-    if not fits or leading and not (len(leading) == len(frames) and all(n in (m, 1) for n, m in zip(leading, frames))):
+    if not fits or (
+        leading and not (len(leading) == len(frames) and all(n in (m, 1) for n, m in zip(leading, frames)))
+    ):
         expected = f"{run or 'one number'} or {(*frames, *run)}".replace("None", "n")
         raise CourseError(f"The {kind} {name!r} has the shape {values.shape}; expected {expected}.")
     return values.reshape(*(leading or (1,) * len(frames)), *tail)

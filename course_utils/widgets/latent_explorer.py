@@ -51,7 +51,7 @@ class LatentExplorer(Explorer):
         CourseError: the page cannot compute this decoder, or the images or labels do not fit to it.
     """
 
-    _esm = page_module("latent_explorer.js")
+    _esm = page_module("decoder.js", "latent_explorer.js")
 
     spec = traitlets.Dict().tag(sync=True)
     weights = traitlets.Bytes().tag(sync=True)
@@ -83,6 +83,7 @@ class LatentExplorer(Explorer):
         num_informative = int((kl >= INFORMATIVE_NATS).sum())
         mean, scale = (np.asarray(part, np.float32)[:MAX_IMAGES] for part in q)
         spec = {
+            "label": "Sliders for the latent dimensions, an image, and the image decoded from them",
             "layers": layers,
             "height": height,
             "width": width,
@@ -92,14 +93,15 @@ class LatentExplorer(Explorer):
             "num_informative": num_informative,
             "num_encoded": len(ink),
         }
+        # The prior puts 99.7 % between -3 and 3; an image's code may lie further out. Zero is in the middle.
+        widest = np.maximum(3, np.ceil(np.abs(mean).max(0)))
         super().__init__(
             spec=spec,
             weights=weights.astype("<f4").tobytes(),
             pixels=np.rint(255 * ink[:MAX_IMAGES]).astype(np.uint8).tobytes(),
             codes=np.concatenate([mean.ravel(), scale.ravel()]).astype("<f4").tobytes(),
             labels=[] if labels is None else [str(label) for label in labels[:MAX_IMAGES]],
-            # The prior puts 99.7 % between -3 and 3; an image's code may lie further out.
-            ranges=np.stack([np.minimum(-3, np.floor(mean.min(0))), np.maximum(3, np.ceil(mean.max(0)))], 1).tolist(),
+            ranges=np.stack([-widest, widest], 1).tolist(),
             image=0,
             z=mean[0],
         )

@@ -1,0 +1,122 @@
+"""Pictures of explorers for readers without a kernel, drawn by the explorers' own JavaScript in a headless browser."""
+
+import base64
+import io
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nbclient import NotebookClient
+from PIL import Image, ImageChops
+
+from course_utils.coursework.source.notebooks import NotebookError
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+NO_BROWSER = f"No stills of explorers were drawn, since none of {', '.join(BROWSERS)} is on the PATH."
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+PNG = "image/png"
+WIDTH, MAX_HEIGHT = 800, 1600
+# Pixels of the picture for each of the page's; enough for print, and to be told from a blurred screen shot.
+SCALE = 1.5
+COLORS = 64
+MARGIN = 6
+SECONDS_TO_DRAW = 60
+
+# The page gives a module what JupyterLab does, reduced to what an explorer asks of it.
+PAGE = """<!doctype html><meta charset="utf-8">
+<style>body {{ margin: {margin}px; width: {width}px; background: white; color: black; }} {css}</style><body>
+<script type="module">
+const [source, traits] = {given};
+const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+const values = Object.fromEntries(Object.entries(traits).map(([name, value]) =>
+    [name, value?.base64 === undefined ? value : new DataView(bytes(value.base64).buffer)]));
+const model = {{ get: (name) => values[name], set() {{}}, save_changes() {{}}, on() {{}}, off() {{}} }};
+const module = await import(URL.createObjectURL(new Blob([source], {{ type: "text/javascript" }})));
+module.default.render({{ model, el: document.body }});
+document.title = "drawn";
+</script>"""
+
+
+def find_browser() -> str | None:
+    """Return the path of a Chromium, or ``None``."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def add_stills(client: NotebookClient, browser: str) -> None:
+    """Put a still beside the text of each explorer that the notebook of ``client`` displayed when it was run.
+
+    Raises:
+        NotebookError: the browser draws none.
+    """
+    for cell in client.nb.cells:
+        for output in cell.get("outputs", []):
+            view = output.get("data", {}).get(WIDGET_VIEW)
+            state = client.widget_state.get(view["model_id"], {}) if view else {}
+            alt = alt_text(state)
+            if not alt:
+                continue
+            buffers = client.widget_buffers.get(view["model_id"], {})
+            traits = state | {path[0]: {"base64": buffer["data"]} for path, buffer in buffers.items()}
+            png, width, height = draw(traits, browser)
+            output.data[PNG] = base64.b64encode(png).decode()
+            output.metadata |= {
+                PNG: {"alt": alt, "width": width, "height": height},
+                "needs_background": "light",
+            }
+
+
+def alt_text(state: Mapping[str, Any]) -> str:
+    """Return what a still of this widget shows, for those who cannot see it; empty if it is no explorer."""
+    spec = state.get("spec")
+    if not isinstance(spec, dict) or not spec.get("label"):
+        return ""
+    names = [slider["name"] for slider in spec.get("sliders", [])]
+    texts = [slider["texts"][at] for slider, at in zip(spec.get("sliders", []), state.get("position", []))]
+    where = ", ".join(f"{name} {text}" for name, text in zip(names, texts))
+    return f"{spec['label'].rstrip('.')}. A still{f' at {where}' if where else ''}; run the cell to move the sliders."
+
+
+def draw(traits: Mapping[str, Any], browser: str) -> tuple[bytes, int, int]:
+    """Return the explorer with these traits as a small PNG, with the width and height that it has in a page.
+
+    Raises:
+        NotebookError: the browser draws none.
+    """
+    used = {name: value for name, value in traits.items() if not name.startswith("_")}
+    # "</" would end the script.
+    given = json.dumps([traits["_esm"], used]).replace("</", "<\\/")
+    page = PAGE.format(css=traits.get("_css", ""), given=given, margin=MARGIN, width=WIDTH - 2 * MARGIN)
+    with tempfile.TemporaryDirectory(prefix="course-still-", ignore_cleanup_errors=True) as folder:
+        Path(folder, "page.html").write_text(page, encoding="utf-8")
+        command = [browser, *BROWSER_OPTIONS, f"--user-data-dir={folder}/profile", f"--screenshot={folder}/still.png"]
+        command += [f"--window-size={WIDTH},{MAX_HEIGHT}", f"--force-device-scale-factor={SCALE}"]
+        command += ["--virtual-time-budget=10000", Path(folder, "page.html").as_uri()]
+        try:
+            subprocess.run(command, capture_output=True, timeout=SECONDS_TO_DRAW, check=True)
+            picture = Image.open(f"{folder}/still.png").convert("RGB")
+        except (OSError, subprocess.SubprocessError) as error:
+            raise NotebookError(f"{browser} drew no still: {str(error).splitlines()[0][:200]}") from None
+    drawn = ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).getbbox()
+    if drawn is None:
+        raise NotebookError(f"{browser} drew an empty still: does the explorer's JavaScript run?")
+    border = round(MARGIN * SCALE)
+    right, bottom = (min(end + border, size) for end, size in zip(drawn[2:], picture.size))
+    picture = picture.crop((0, 0, right, bottom))
+    stream = io.BytesIO()
+    picture.quantize(COLORS, dither=Image.Dither.NONE).save(stream, "png", optimize=True)
+    return stream.getvalue(), round(picture.width / SCALE), round(picture.height / SCALE)

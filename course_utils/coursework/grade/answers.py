@@ -1,0 +1,381 @@
+"""Read the notebook that a student handed in, and say what is to be run for each exercise.
+
+Every cell that the student added or changed runs whole, as it stands; nothing of it is looked into here but for the words
+in it. Of the lecture's own cells those that set up are run, and of the others the definitions that the student's cells
+use. A notebook's metadata say what its cells were when it was released.
+"""
+
+import ast
+import functools
+import itertools
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from nbformat import NotebookNode
+
+from course_utils.coursework.run.program import Program, Step
+from course_utils.coursework.source.names import defined, imported, names_of, statements, used
+from course_utils.coursework.source.notebooks import (
+    MARKER,
+    Exercise,
+    NotebookError,
+    digest_of_cell,
+    exercises,
+    is_check,
+    is_setup,
+    student_copy,
+)
+
+MAX_CELL_CHARACTERS = 200_000
+MAX_CODE_CHARACTERS = 2_000_000
+MAX_CELLS = 2_000
+# To find out which names were missed, once an answer has failed; a long text can take a second for each 50,000.
+MAX_CHARACTERS_PARSED = 40_000
+APART = "from course_utils.coursework.kernel import apart as _apart\n"
+# An answer to a check's question of the process that it runs in: JAX reads these when it is imported.
+SETS_ENVIRONMENT = re.compile(r"\b(?:JAX|XLA)_[A-Z]")
+WORD = re.compile(r"[^\W\d]\w*")
+# What binds a name, in a cell that need not be Python: too many names do no harm. Nothing in it is tried twice.
+_IMPORTED = r"\w++(?:\.\w++)*+(?:[ \t]++as[ \t]++\w++)?+"
+BINDING = re.compile(
+    rf"""^[ \t]*+(?:async[ \t]++)?(?:def|class)[ \t]++(?P<definition>\w++)
+      | ^[ \t]*+(?P<targets>[(\[]?[ \t]*+\*?\w++(?:[ \t]*+,[ \t]*+\*?\w++)*+[ \t]*+[)\]]?)[ \t]*+(?::[^=\n]*+)?=(?!=)
+      | (?<=[;:=])[ \t]*+(?P<further>\*?\w++(?:[ \t]*+,[ \t]*+\*?\w++)*+)[ \t]*+=(?!=)
+      | \b(?P<walrus>\w++)[ \t]*+:=
+      | \bimport[ \t]++(?P<imported>{_IMPORTED}(?:[ \t]*+,[ \t]*+{_IMPORTED})*+)
+      | \bimport[ \t]*+\((?P<listed>[^()]*+)\)
+      | \bas[ \t]++(?P<alias>\w++)
+      | \bfor[ \t]++(?P<variable>\w++)""",
+    re.MULTILINE | re.VERBOSE,
+)
+IMPORTS_ALL = re.compile(r"\bimport[ \t]++\*")
+
+
+class UnreadableError(NotebookError):
+    """What was handed in is no notebook that can be graded; the sentence is fit for the student."""
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """A code cell that was handed in.
+
+    Attributes:
+        given: the id of the lecture's cell that it is, unchanged; its source is left out then.
+        answers: the exercise as whose answer it is marked, and how, if it is.
+        checks: the exercise whose check's place it takes.
+    """
+
+    source: str
+    given: str = ""
+    answers: str = ""
+    marked_by: str = ""
+    checks: str = ""
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """The code cells of a notebook that was handed in, in their order."""
+
+    cells: tuple[Cell, ...]
+
+    @property
+    def untouched(self) -> bool:
+        """Whether it is as the student got it."""
+        return all(cell.given for cell in self.cells)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A definition, an import or a plain constant of the lecture, outside of setup cells."""
+
+    cell: str
+    source: str
+    defines: frozenset[str]
+    uses: frozenset[str]
+
+
+class Given:
+    """A source notebook, as far as it has to be known to read what students made of their copies of it."""
+
+    def __init__(self, source: NotebookNode):
+        self.exercises: tuple[Exercise, ...] = tuple(exercises(source))
+        self.student = student_copy(source)
+        code = [cell for cell in self.student.cells if cell.cell_type == "code"]
+        self.setup = [cell for cell in code if is_setup(cell)]
+        self.ids = {cell.id for cell in code}
+        self.by_digest = {digest_of_cell(cell.source): cell.id for cell in code}
+        # The reference answers are handed in like any other, with their checks as they stand in the source.
+        self.by_digest |= {digest_of_cell(cell.source): cell.id for cell in source.cells if is_check(cell)}
+        self.stubs = {cell.id: cell.source for cell in code if cell.metadata.get("nbgrader", {}).get("solution")}
+        self.asked = {each.name: names_of(defined, each.answer.source) for each in self.exercises}
+        self.setup_names = {cell.id: sorted(names_of(defined, cell.source)) for cell in self.setup}
+        self.imports = frozenset(name for cell in self.setup for name in imported(cell.source))
+        lecture = [cell for cell in code if not (is_setup(cell) or cell.metadata.get("nbgrader"))]
+        self.statements = [each for cell in lecture for each in _definitions(cell)]
+        checks = [cell for cell in code if is_check(cell)]
+        self.lecture_names = set().union(*(names_of(defined, cell.source) for cell in [*lecture, *checks]))
+        self.course_names = set().union(*self.setup_names.values(), *(each.defines for each in self.statements))
+
+    def definitions_for(self, words: Iterable[str]) -> list[str]:
+        """Return the sources of the lecture's definitions that use of ``words`` may need, directly or through one another."""
+        todo, needed = list(words), set()
+        by_name: dict[str, list[int]] = {}
+        for number, each in enumerate(self.statements):
+            for name in each.defines:
+                by_name.setdefault(name, []).append(number)
+        while todo:
+            for number in by_name.pop(todo.pop(), []):
+                needed.add(number)
+                todo += self.statements[number].uses
+        return [self.statements[number].source for number in sorted(needed)]
+
+
+def _definitions(cell: NotebookNode) -> list[Statement]:
+    found = []
+    for statement in statements(cell.source):
+        is_definition = isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
+        if is_definition or _is_constant(statement):
+            names = frozenset(defined(statement)), frozenset(used(statement))
+            found.append(Statement(cell.id, ast.unparse(statement), *names))
+    return found
+
+
+def _is_constant(statement: ast.stmt) -> bool:
+    """Return whether a statement gives a name to a number, a text or a collection of them that stand there."""
+    if not isinstance(statement, ast.Assign):
+        return False
+    try:
+        ast.literal_eval(statement.value)
+    except ValueError:
+        return False
+    return True
+
+
+def read_submitted(content: bytes, given: Given) -> Submitted:
+    """Return the code cells in ``content``, the bytes of a notebook of format 3 or 4.
+
+    A cell is taken for the answer to an exercise if it has the id of the answer's cell, or its ``grade_id`` in the metadata,
+    or the comment that marks it in the student's copy. Empty cells are left out.
+
+    Raises:
+        UnreadableError: it is no notebook, or there is too much in it.
+    """
+    notebook = _parse(content)
+    released = _released_digests(notebook)
+    cells = []
+    raw_cells = _raw_code_cells(notebook)
+    if len(raw_cells) > MAX_CELLS:
+        raise UnreadableError(f"The notebook has more than {MAX_CELLS:,} code cells: hand in only what you need.")
+    characters = 0
+    for raw in raw_cells:
+        source = _source_of(raw)
+        characters += len(source)
+        if characters > MAX_CODE_CHARACTERS or len(source) > MAX_CELL_CHARACTERS:
+            raise UnreadableError(
+                f"A cell of the notebook holds more than {MAX_CELL_CHARACTERS:,} characters of code, or the whole notebook "
+                f"more than {MAX_CODE_CHARACTERS:,}: hand in only what you need."
+            )
+        if source.strip():
+            cells.append(_cell(raw, source, released, given))
+    return Submitted(tuple(cells))
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    try:
+        notebook = json.loads(content.decode("utf-8-sig"), parse_constant=lambda name: None)
+    except RecursionError:
+        raise UnreadableError("The file is nested too deeply to be a notebook.") from None
+    except (ValueError, MemoryError):
+        raise UnreadableError("The file is not a Jupyter notebook, or not all of it: hand it in again.") from None
+    if not isinstance(notebook, dict):
+        raise UnreadableError("The file is JSON, but not a Jupyter notebook: it has no list of cells.")
+    return notebook
+
+
+def _raw_code_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
+    cells = notebook.get("cells")
+    if cells is None and isinstance(notebook.get("worksheets"), list):
+        # Format 3 kept its cells in worksheets, of which Jupyter only ever made one.
+        lists = [sheet.get("cells") for sheet in notebook["worksheets"] if isinstance(sheet, dict)]
+        cells = [cell for each in lists if isinstance(each, list) for cell in each] if lists else None
+    if not isinstance(cells, list):
+        raise UnreadableError("The file is JSON, but not a Jupyter notebook: it has no list of cells.")
+    return [cell for cell in cells if isinstance(cell, dict) and cell.get("cell_type") == "code"]
+
+
+def _released_digests(notebook: dict[str, Any]) -> dict[str, str]:
+    """Return, by their digests, the ids that cells had in the release; whoever forges them loses cells of their own."""
+    value: Any = notebook
+    for name in ("metadata", "course", "given"):
+        value = value.get(name) if isinstance(value, dict) else None
+    return (
+        {digest: name for name, digest in value.items() if isinstance(digest, str)} if isinstance(value, dict) else {}
+    )
+
+
+def _source_of(raw: dict[str, Any]) -> str:
+    source = raw.get("source", raw.get("input", ""))
+    if isinstance(source, list):
+        source = "".join(part for part in source if isinstance(part, str))
+    # Half of a surrogate pair can be in JSON but in no file, and NUL in no source.
+    text = _text(source).encode("utf-8", "replace").decode().replace("\r\n", "\n").replace("\0", "")
+    return text.lstrip("﻿")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _cell(raw: dict[str, Any], source: str, released: Mapping[str, str], given: Given) -> Cell:
+    name, metadata = _text(raw.get("id")), raw.get("metadata")
+    role = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    grade_id = _text(role.get("grade_id")) if isinstance(role, dict) else ""
+    digest = digest_of_cell(source)
+    origin = given.by_digest.get(digest) or released.get(digest, "")
+    if origin:
+        return Cell("", given=origin)
+    for exercise in given.exercises:
+        answer, check = exercise.answer, exercise.check
+        ways = {
+            "id": name == answer.id,
+            "metadata": grade_id == answer.metadata.nbgrader.grade_id,
+            "comment": MARKER.format(answer.metadata.nbgrader.grade_id) in source,
+        }
+        marked_by = next((way for way, holds in ways.items() if holds), "")
+        if marked_by:
+            return Cell(source, answers=exercise.name, marked_by=marked_by)
+        if check.id == name or check.metadata.nbgrader.grade_id == grade_id:
+            return Cell(source, checks=exercise.name)
+    return Cell(source)
+
+
+def words_of(source: str) -> set[str]:
+    """Return all words in a cell that could be names."""
+    return set(WORD.findall(source))
+
+
+def bound_names(source: str) -> set[str]:
+    """Return the names that a cell may bind, found by its words, since it need not be Python."""
+    return {
+        name for match in BINDING.finditer(source) for group in match.groups() if group for name in WORD.findall(group)
+    }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run for one exercise, and what is worth noting.
+
+    Attributes:
+        program: ``None`` if there is nothing that could be judged: the answer's cell is as it was, or gone.
+        is_missing: whether the answer's cell is gone.
+    """
+
+    exercise: Exercise
+    program: Program | None
+    note: str = ""
+    is_missing: bool = False
+    words: frozenset[str] = frozenset()
+
+
+def plans(submitted: Submitted, given: Given, checks: Mapping[str, str]) -> list[Plan]:
+    """Return what to run for each exercise of ``given``; ``checks`` are the sources of the checks, by exercise."""
+    return [_plan(exercise, submitted, given, checks[exercise.name]) for exercise in given.exercises]
+
+
+def _plan(exercise: Exercise, submitted: Submitted, given: Given, check: str) -> Plan:
+    cells, asked = submitted.cells, given.asked[exercise.name]
+    place = next(
+        (i for i, cell in enumerate(cells) if cell.given == exercise.check.id or cell.checks == exercise.name),
+        len(cells),
+    )
+    chosen = {i for i, cell in enumerate(cells) if not cell.given and i < place and cell.answers in ("", exercise.name)}
+    chosen |= {i for i, cell in enumerate(cells) if cell.answers == exercise.name or cell.checks == exercise.name}
+    _add_needed(chosen, cells, asked, given)
+    binding = [i for i in sorted(chosen) if asked & bound_names(cells[i].source)]
+    has_stub = any(cell.given == exercise.answer.id for cell in cells)
+    own = [i for i in sorted(chosen) if cells[i].answers == exercise.name]
+    if not binding and not own:
+        return Plan(exercise, None, is_missing=not has_stub)
+    words = set().union(*(words_of(cells[i].source) for i in chosen))
+    needed = set(binding) | set(own)
+    steps = [*_setup_steps(given), _definition_step(given, words - asked)]
+    steps += [
+        Step(f"student-{i}", cells[i].source, author="student", is_needed=i in needed)
+        for i in sorted(chosen, key=lambda i: (i > place, i))
+    ]
+    fresh = any(SETS_ENVIRONMENT.search(cells[i].source) for i in chosen)
+    if fresh:
+        first = next((i for i, cell in enumerate(cells) if cell.given in {each.id for each in given.setup}), 0)
+        above = [step for step in steps if step.author == "student" and int(step.cell.partition("-")[2]) < first]
+        steps = above + [step for step in steps if step not in above]
+    steps.append(check_step(exercise, check, asked))
+    program = Program(exercise.name, tuple(steps), fresh)
+    return Plan(exercise, program, _note(exercise, cells, own, binding), words=frozenset(words))
+
+
+def _add_needed(chosen: set[int], cells: tuple[Cell, ...], asked: set[str], given: Given) -> None:
+    """Add the cells that those in ``chosen`` may need: answers to other exercises, and what stands below the check.
+
+    A cell in which a name of the course's is only bound anew is not needed: what it means to others is the course's.
+    """
+    others = {
+        i: bound_names(cell.source) - given.course_names
+        for i, cell in enumerate(cells)
+        if not (cell.given or i in chosen)
+    }
+    bound = set().union(*(bound_names(cells[i].source) for i in chosen))
+    if not asked & bound:
+        # Whoever writes an answer into a cell of their own may have put it anywhere.
+        chosen |= {i for i, names in others.items() if asked & names}
+    # It cannot be told which names these bind.
+    chosen |= {i for i in others if IMPORTS_ALL.search(cells[i].source)}
+    todo = list(chosen)
+    while todo:
+        words = words_of(cells[todo.pop()].source)
+        for i, names in others.items():
+            if i not in chosen and words & (names - asked):
+                chosen.add(i)
+                todo.append(i)
+
+
+def _note(exercise: Exercise, cells: tuple[Cell, ...], own: list[int], binding: list[int]) -> str:
+    notes = []
+    if not own:
+        notes.append("written into a cell of the student's own")
+    elif all(cells[i].marked_by != "id" for i in own):
+        notes.append(f"found by its {cells[own[-1]].marked_by}")
+    if len(own) > 1:
+        notes.append(f"{len(own)} cells are marked as the answer; all of them ran, in their order")
+    return "; ".join(notes)
+
+
+def _setup_steps(given: Given) -> list[Step]:
+    return [
+        Step(cell.id, f"{cell.source}\n\n{APART}_apart.keep({given.setup_names[cell.id]}, globals())")
+        for cell in given.setup
+    ]
+
+
+def _definition_step(given: Given, words: Iterable[str]) -> Step:
+    return Step("definitions", f"{APART}_apart.define({given.definitions_for(words)!r}, globals())")
+
+
+def check_step(exercise: Exercise, check: str, asked: Iterable[str]) -> Step:
+    """Return the step that runs the source of a check, apart from everything but the names that its exercise asks for."""
+    return Step(exercise.check.id, f"{APART}_apart.run_apart({check!r}, {sorted(asked)}, globals())")
+
+
+def lecture_names_used(plan: Plan, submitted: Submitted, given: Given) -> list[str]:
+    """Return the lecture's variables that the student's cells use and that nothing which is run defines."""
+    steps = [step for step in plan.program.steps if step.author == "student"] if plan.program else []
+    lengths = itertools.accumulate(len(step.source) for step in steps)
+    sources = [step.source for step, length in zip(steps, lengths, strict=True) if length < MAX_CHARACTERS_PARSED]
+    bound = set().union(*map(bound_names, sources)) if sources else set()
+    return sorted(_used_by(tuple(sources)) & (given.lecture_names - given.course_names) - bound)[:5]
+
+
+@functools.lru_cache(maxsize=64)
+def _used_by(sources: tuple[str, ...]) -> frozenset[str]:
+    return frozenset().union(*(names_of(used, source) for source in sources))

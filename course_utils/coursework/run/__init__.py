@@ -1,0 +1,1 @@
+"""One way to run a notebook with nbval and to hear its checks."""

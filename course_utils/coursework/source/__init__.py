@@ -1,0 +1,1 @@
+"""What a notebook is: cells, exercises, names, values."""

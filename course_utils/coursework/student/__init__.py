@@ -1,0 +1,1 @@
+"""A student's work folder, and checks of it."""
