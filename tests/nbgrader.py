@@ -16,7 +16,9 @@ def install(target: Path, course: Path) -> Callable[..., subprocess.CompletedPro
         RuntimeError: it cannot be installed; the last line of the installer's words says why.
     """
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    installed = subprocess.run([*command, "--require-hashes", "--target", target, "-r", LOCK], capture_output=True, text=True)
+    installed = subprocess.run(
+        [*command, "--require-hashes", "--target", target, "-r", LOCK], capture_output=True, text=True
+    )
     if installed.returncode:
         raise RuntimeError(f"nbgrader cannot be installed ({installed.stderr.strip().splitlines()[-1]})")
     (course / "nbgrader_config.py").write_text('c = get_config()\nc.CourseDirectory.course_id = "course"\n')

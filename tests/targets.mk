@@ -1,18 +1,31 @@
-.PHONY: help-authors test bench notebooks lock
+.PHONY: help-authors test claims lint bench reproduce notebooks lock
 
 help: help-authors
 
 help-authors:
 	@echo "make test       run every test"
+	@echo "make claims     test what takes minutes too: every claim of the notebooks, and a class of 200"
+	@echo "make lint       see whether ruff finds something, or would lay something out otherwise"
 	@echo "make bench      measure the course against its peers"
+	@echo "make reproduce  set our test log-likelihoods beside the published ones (half an hour)"
 	@echo "make notebooks  for authors: run the notebooks and store their outputs"
 	@echo "make lock       for engineers: renew requirements.lock from pyproject.toml"
 
 test: setup
-	@$(VENV_PYTHON) -m pytest --durations=10 -n auto --maxprocesses=4 --dist loadfile
+	@$(VENV_PYTHON) -m pytest --durations=10 -n auto --dist loadfile --no-loadscope-reorder
+
+claims: setup
+	@$(VENV_PYTHON) -m pytest tests/claims tests/test_whole_class.py -m "slow or not slow" --durations=10 -n auto
+
+lint: setup
+	@$(VENV_PYTHON) -m ruff format --check --quiet .
+	@$(VENV_PYTHON) -m ruff check --quiet .
 
 bench: setup
 	@$(VENV_PYTHON) -m tests.benchmarks
+
+reproduce: setup
+	@$(VENV_PYTHON) -m tests.benchmarks.reproduce
 
 notebooks: setup
 	@$(VENV_PYTHON) -m course_utils.cli execute

@@ -22,11 +22,30 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DIRECT = [Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
 LOCK = (ROOT / "requirements.lock").read_text()
-LOCKED = re.findall(r"^([a-z0-9._-]+)==(\S+)(?: ; .*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)((?:    #.*\n)*)", LOCK, re.M)
+LOCKED = re.findall(
+    r"^([a-z0-9._-]+)==(\S+)(?: ; .*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)((?:    #.*\n)*)", LOCK, re.M
+)
 TOP_LEVEL = {
-    "notebooks", "course_utils", "data", "tests", "environment.yml", "README.md",
-    ".ci", ".gitattributes", ".github", ".gitignore", "LICENSE", "Makefile", "postBuild", "pyproject.toml", "requirements.lock",
-}  # fmt: skip
+    "notebooks",
+    "course_utils",
+    "data",
+    "docs",
+    "tests",
+    "environment.yml",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    ".ci",
+    ".gitattributes",
+    ".github",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+    "LICENSE",
+    "Makefile",
+    "postBuild",
+    "pyproject.toml",
+    "requirements.lock",
+}
 
 
 def tracked_files():
@@ -74,7 +93,9 @@ def test_bootstrap_knows_the_same_pythons():
 
 
 def test_every_import_is_a_direct_dependency():
-    sources = [path.read_text(encoding="utf-8") for room in ("course_utils", "tests") for path in (ROOT / room).rglob("*.py")]
+    sources = [
+        path.read_text(encoding="utf-8") for room in ("course_utils", "tests") for path in (ROOT / room).rglob("*.py")
+    ]
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         sources += [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     imported = set()
@@ -83,7 +104,15 @@ def test_every_import_is_a_direct_dependency():
             imported |= {alias.name.partition(".")[0] for alias in statement.names}
         elif isinstance(statement, ast.ImportFrom):
             imported.add(statement.module.partition(".")[0])
-    modules = {"pyyaml": "yaml", "ipython": "IPython", "orbax-checkpoint": "orbax"}
+    modules = {
+        "ipython": "IPython",
+        "jupyter-client": "jupyter_client",
+        "jupyter-server": "jupyter_server",
+        "orbax-checkpoint": "orbax",
+        "pillow": "PIL",
+        "pyyaml": "yaml",
+        "pyzmq": "zmq",
+    }
     direct = {modules.get(requirement.name, requirement.name) for requirement in DIRECT}
     # Torch is a peer in the benchmarks, measured where it happens to be installed.
     assert imported - direct - set(sys.stdlib_module_names) - {"course_utils", "tests", "torch"} == set()
@@ -92,7 +121,7 @@ def test_every_import_is_a_direct_dependency():
 def test_bootstrap_names_the_pythons_it_can_use(monkeypatch):
     monkeypatch.setattr(bootstrap.sys, "version_info", (3, 9, 1))
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(SystemExit, match="needs Python 3.11 to 3.13 and .* is Python 3.9") as stopped:
+    with pytest.raises(SystemExit, match=r"needs Python 3\.11 to 3\.13 and .* is Python 3\.9") as stopped:
         bootstrap.main()
     assert "\n" not in str(stopped.value)
 
@@ -101,7 +130,7 @@ def test_bootstrap_stops_before_it_fills_the_disk(monkeypatch, tmp_path):
     monkeypatch.setattr(bootstrap, "VENV", str(tmp_path / "venv"))
     monkeypatch.setattr(bootstrap, "STAMP", str(tmp_path / "venv" / "stamp"))
     monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**8))
-    with pytest.raises(SystemExit, match="has 0.1 GB free and the course needs 3 GB") as stopped:
+    with pytest.raises(SystemExit, match=r"has 0\.1 GB free and the course needs 3 GB") as stopped:
         bootstrap.main()
     assert "\n" not in str(stopped.value)
     assert list(tmp_path.iterdir()) == []
@@ -124,7 +153,7 @@ def test_bootstrap_explains_what_stopped_it(said, expected, monkeypatch, tmp_pat
 
 def test_bootstrap_can_be_read_by_an_old_python():
     source = (ROOT / "course_utils" / "bootstrap.py").read_text()
-    assert not re.search(r"\bf\"|\bf'|->|:=|\bmatch \b|\bnonlocal\b", source)
+    assert not re.search(r"\bf\"|\bf'|->|:=|\bmatch \b|\bnonlocal\b|\[\*", source)
 
 
 def test_nothing_but_the_usual_files_at_the_top():

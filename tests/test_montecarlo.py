@@ -162,6 +162,6 @@ def test_effective_sample_size_in_closed_form(log_weights, expected):
 def test_effective_sample_size_lies_between_one_and_k_along_the_axis():
     size = effective_sample_size(ARRAY / 20, axis=2)
     assert size.shape == (5, 3)
-    assert ((1 <= size) & (size <= 4)).all()
+    assert ((size >= 1) & (size <= 4)).all()
     weights = np.exp(np.float64(ARRAY) / 20)
     assert_allclose(size, weights.sum(2) ** 2 / (weights**2).sum(2), rtol=1e-5)

@@ -4,31 +4,43 @@ That they run from top to bottom and give their stored outputs is tested by nbva
 """
 
 import ast
+import contextlib
 import re
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from course_utils.coursework import checks
-from course_utils.coursework.comparison import NUMBER, PICTURE, agree, tolerance_from_tags
-from course_utils.coursework.feedback import result, run_with_nbval
-from course_utils.coursework.notebooks import (
+from course_utils.coursework.author.prove import prove
+from course_utils.coursework.grade.answers import Given, Submitted, plans, read_submitted
+from course_utils.coursework.grade.judge import judge
+from course_utils.coursework.grade.types import Reason
+from course_utils.coursework.run.kernels import find_kernels
+from course_utils.coursework.run.limits import Limits
+from course_utils.coursework.run.runner import run
+from course_utils.coursework.source.names import defined, names_of
+from course_utils.coursework.source.notebooks import (
     SOLUTION,
     exercises,
     read_notebook,
     source_notebooks,
     student_copy,
-    with_answers,
 )
-from tests.rounds import in_rounds, numbered
+from course_utils.coursework.source.values import NUMBER, PICTURE, agree, tolerance_from_tags
+from course_utils.coursework.student.check import advice, expected_of
+from tests.rounds import in_rounds, of_round
 
 TESTS = Path(__file__).parent
 WRONG_ANSWERS = TESTS / "wrong_answers"
 COURSE_UTILS = TESTS.parent / "course_utils"
 SOURCES = source_notebooks()
+EXPLORER = re.compile(r"\w+Explorer\(")
 KNOWN_TAG = re.compile(r"setup|nbval-ignore-output|(rtol|atol)=[0-9.e-]+")
+
+LIMITS = Limits(seconds_per_cell=120)
+SUBMITTED_NOTHING = Submitted(())
 
 per_notebook = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem[:2])
 
@@ -50,7 +62,7 @@ def test_form(path):
             assert cell.execution_count is not None, f"cell {cell.id} was never run"
             assert not re.search(r"NBVAL|sys\.path|^\s*[%!]", cell.source, re.MULTILINE), cell.id
             assert all(output.output_type != "error" for output in cell.outputs), cell.id
-            assert not any("stderr" == output.get("name") for output in cell.outputs), cell.id
+            assert not any(output.get("name") == "stderr" for output in cell.outputs), cell.id
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"[\"' ](/home|/root|/work|/tmp|/Users)/", text)
     assert not re.search(r"object at 0x", text)
@@ -73,7 +85,14 @@ def test_pictures_have_alternative_text(path):
     ]
     assert pictures
     assert all(re.search(r'alt="[^"]{30,}"', picture) for picture in pictures)
-    assert not any("image/png" in output.get("data", {}) for cell in read_notebook(path).cells for output in cell.get("outputs", []))
+    for cell in read_notebook(path).cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            is_explorer = EXPLORER.match(data.get("text/plain", ""))
+            if is_explorer or "<img" in data.get("text/html", ""):
+                assert "image/png" in data, f"LaTeX has no picture of {cell.id}: run `course execute`"
+                assert len(output.metadata["image/png"]["alt"]) >= 30, cell.id
+                assert not is_explorer or len(data["image/png"]) < 100_000, f"the still of {cell.id} is too large"
 
 
 @per_notebook
@@ -113,74 +132,101 @@ def test_student_copy_gives_nothing_away(path):
 
 
 @per_notebook
-def test_answers_stubs_and_wrong_answers(path):
-    """In one kernel: the reference twice, stubs, and every seeded wrong answer; only the reference is right."""
-    source = read_notebook(path)
-    names = [exercise.name for exercise in exercises(source)]
+def test_what_students_write_runs_the_lecture(path):
+    """After its check each answer is taken up with ``yours``, by the cells below it."""
+    notebook = read_notebook(path)
+    cells = {cell.id: cell.source for cell in notebook.cells if cell.cell_type == "code"}
+    for exercise in exercises(notebook):
+        below = "\n".join(list(cells.values())[list(cells).index(exercise.check.id) + 1 :])
+        brought = names_of(defined, exercise.answer.source)
+        taken = {match.strip("\"'") for match in re.findall(r"\byours\(\s*([\w\"']+)", below)}
+        assert brought & taken or path.stem == "00_start_here", f"{exercise.name}: the lecture does not use {brought}"
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    with contextlib.closing(find_kernels(None, fill_cache=True)) as kernels:
+        yield kernels
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("compiled")
+
+
+@per_notebook
+def test_only_the_reference_is_right(path, kernels, cache):
+    """The stub is not attempted, the reference is right, and every seeded wrong answer is wrong, with a hint."""
+    given = Given(read_notebook(path))
+    names = [exercise.name for exercise in given.exercises]
     assert len(names) >= 4 or path.stem == "00_start_here"
     wrong = wrong_answers(path)
     assert set(wrong) == set(names)
     assert all(len(variants) >= 2 for variants in wrong.values())
-    reference = {exercise.name: exercise.answer.source for exercise in exercises(source)}
-    num_variants = max(map(len, wrong.values()))
-    rounds = [reference, {}, reference]
-    rounds += [
-        {name: variants[number][1] for name, variants in wrong.items() if number < len(variants)}
-        for number in range(num_variants)
-    ]
-    report = run_with_nbval(in_rounds(source, rounds))
-    for number, answers in enumerate(rounds):
-        for exercise in exercises(numbered(source, number)):
-            found = result(exercise, report)
-            if answers is reference:
-                assert found.status == checks.RIGHT, (exercise.name, found.hint)
-            elif exercise.name not in answers:
-                assert found.status == checks.NOT_ATTEMPTED, exercise.name
+    todo = plans(read_submitted(path.read_bytes(), given), given, {e.name: e.check.source for e in given.exercises})
+    rounds = {
+        plan.exercise.name: [
+            ("the stub", given.stubs[plan.exercise.answer.id]),
+            ("the reference", plan.exercise.answer.source),
+            *wrong[plan.exercise.name],
+        ]
+        for plan in todo
+    }
+    programs = [in_rounds(plan, [source for _, source in rounds[plan.exercise.name]]) for plan in todo]
+    outcomes = run(programs, None, LIMITS, kernels, cache=cache, explained=True)
+    for plan in todo:
+        for number, (description, _) in enumerate(rounds[plan.exercise.name]):
+            outcome = of_round(outcomes[plan.exercise.name], plan, number)
+            expected = expected_of(plan.exercise, outcome.records[plan.exercise.check.id])
+            mark = judge(plan, outcome, expected, SUBMITTED_NOTHING, given, LIMITS)
+            what = f"{mark.exercise}: {description} is {mark.reason}: {mark}"
+            if description == "the stub":
+                assert mark.reason == Reason.NOT_ATTEMPTED, what
+            elif description == "the reference":
+                assert mark.reason == Reason.RIGHT, what
             else:
-                description = wrong[exercise.name][number - 3][0]
-                assert found.status in (checks.WRONG, checks.ERROR), f"{exercise.name}: {description} passes"
-                assert found.hint
+                assert mark.reason in (Reason.WRONG, Reason.ERROR), what
+                assert advice(mark), what
 
 
 @per_notebook
-def test_another_seed_changes_every_check(path):
-    """With a secret seed the reference gives the same values twice, and others than the stored, public ones."""
-    source = read_notebook(path)
-    reference = {exercise.name: exercise.answer.source for exercise in exercises(source)}
-    report = run_with_nbval(in_rounds(source, [reference, reference]), seed="secret")
-    for exercise in exercises(source):
-        stored = [output.data[checks.MIME] for output in exercise.check.outputs if checks.MIME in output.get("data", {})]
-        secret = [report[f"{exercise.check.id}-{number}"]["checks"] for number in range(2)]
-        values = [{record["name"]: record["values"] for record in records} for records in (*secret, stored)]
-        assert values[0] == values[1]
-        assert values[0].keys() == values[2].keys()
-        for name, value in values[0].items():
-            assert value != values[2][name], f"{exercise.name}: {name} does not depend on the seed"
-            assert not set(value["flat"]) <= {0.0, 1.0}, f"{exercise.name}: {name} is only a verdict"
-        hidden = exercise.check.source.partition("### BEGIN HIDDEN TESTS")[2]
-        assert "check(" in hidden, f"{exercise.name} has no hidden check"
-        assert all(record["status"] == checks.SHOWN for record in secret[0]), f"{exercise.name} tells the verdict"
+def test_every_exercise_can_be_graded(path, kernels, cache):
+    assert prove(path, kernels, cache) == []
 
 
 def test_the_notebooks_are_there():
-    assert [path.stem[:2] for path in SOURCES] == ["00", "01", "02", "03", "04", "05", "06", "07", "09"]
+    assert [path.stem[:2] for path in SOURCES] == [f"{number:02}" for number in range(14)]
 
 
 def test_each_notebook_leads_to_the_next_and_back():
-    for before, after in zip(SOURCES, SOURCES[1:]):
+    for before, after in pairwise(SOURCES):
         assert f"]({after.name})" in read_notebook(before).cells[0].source, f"{before.stem} does not lead on"
         assert f"]({after.name})" in read_notebook(before).cells[-1].source, f"the end of {before.stem} leads nowhere"
         assert f"]({before.name})" in read_notebook(after).cells[0].source, f"{after.stem} does not lead back"
 
 
 def test_the_map_is_true():
-    """The first notebook's table says how many exercises and points each notebook has."""
+    """The first notebook's table says how many exercises and points each notebook has, and the notebook says so too."""
     (table,) = (cell.source for cell in read_notebook(SOURCES[0]).cells if cell.id == "map")
     for path in SOURCES[1:]:
-        found = exercises(read_notebook(path))
+        notebook = read_notebook(path)
+        found = exercises(notebook)
         points = sum(exercise.points for exercise in found)
+        text = "\n\n".join(cell.source for cell in notebook.cells)
+        said = re.findall(r"^\*\(\d+ minutes?, (\d+) points?\)\*", text, re.MULTILINE)
+        assert [float(number) for number in said] == [exercise.points for exercise in found], path.stem
+        assert f"({points:g} points)" in notebook.cells[0].source, path.stem
         (row,) = (line for line in table.splitlines() if path.name in line)
         assert row.endswith(f"| {len(found)}, {points:g} points |"), f"{path.stem}: {len(found)}, {points:g} points"
+
+
+def test_the_notation_of_the_first_notebook_is_that_of_the_course():
+    """Its table has the rows of ``docs/notation.md``, word for word, but those that only a late notebook needs."""
+    (cell,) = (cell for cell in read_notebook(SOURCES[0]).cells if cell.id == "notation")
+    page = (TESTS.parent / "docs" / "notation.md").read_text(encoding="utf-8").partition("## What stands")[0]
+    here, there = ([line for line in text.splitlines() if line.startswith("| $")] for text in (cell.source, page))
+    assert [row for row in there if row in here] == here
+    assert [row.split(" | ")[0] for row in there if row not in here] == ["| $r(x)$", r"| $\rho_t$"]
 
 
 def test_nothing_is_defined_twice():
@@ -231,7 +277,7 @@ def function_bodies(source: str) -> list[str]:
         nodes = [node for statement in body for node in ast.walk(statement)]
         arguments = [argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)]
         stored = [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
-        local = {name: "argument" for name in arguments} | {name: f"local {i}" for i, name in enumerate(stored)}
+        local = dict.fromkeys(arguments, "argument") | {name: f"local {i}" for i, name in enumerate(stored)}
         for node in nodes:
             if isinstance(node, ast.Name):
                 node.id = local.get(node.id, node.id)

@@ -2,16 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -20,6 +22,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from course_utils import bounds, training
 from course_utils.bounds import DiagonalNormal
+from course_utils.checkpoints import CheckpointError
+from course_utils.data import binarize
+from course_utils.errors import CourseError
 from course_utils.models import VAE
 from course_utils.training import NonFiniteError, TrainingError, fit
 from tests.linear_gaussian import ORTHOGONAL
@@ -132,7 +137,11 @@ def test_a_flax_module_is_trained_in_its_parameters_only():
     model = Counted()
     trained, _ = fit(
         lambda model, batch, key: -jnp.sum((model.mean[...] - 5 * model.fixed[...]) ** 2),
-        model, optax.sgd(0.25), key=KEY, num_steps=20, progress=False,
+        model,
+        optax.sgd(0.25),
+        key=KEY,
+        num_steps=20,
+        progress=False,
     )
     assert isinstance(trained, Counted)
     assert_allclose(trained.mean[...], [5.0, 5.0], rtol=1e-5)
@@ -146,8 +155,14 @@ def test_a_vae_learns():
     vae = nnx.jit(lambda: VAE(1, data_dim=6, hidden=(8,), rngs=nnx.Rngs(0)))()
     before = jax.tree.map(np.array, nnx.to_pure_dict(nnx.state(vae)))
     trained, history = fit(
-        lambda vae, x, key: vae.elbo(x, key).mean(), vae, optax.adam(0.02),
-        key=KEY, num_steps=300, data=x, batch_size=4, progress=False,
+        lambda vae, x, key: vae.elbo(x, key).mean(),
+        vae,
+        optax.adam(0.02),
+        key=KEY,
+        num_steps=300,
+        data=x,
+        batch_size=4,
+        progress=False,
     )
     assert history.objective[:10].mean() < -3.5
     assert history.objective[-50:].mean() > -1.5
@@ -164,10 +179,248 @@ def test_any_pytree_of_floats_is_a_model_and_is_not_changed(start):
     before = jax.tree.map(np.array, start)
     trained, _ = fit(
         lambda params, batch, key: sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params)),
-        start, SGD, key=KEY, num_steps=3, progress=False,
+        start,
+        SGD,
+        key=KEY,
+        num_steps=3,
+        progress=False,
     )
     jax.tree.map(assert_array_equal, start, before)
     jax.tree.map(lambda leaf, first: assert_array_equal(leaf, first + 3), trained, before)
+
+
+# Everything that Flax NNX and Optax have
+
+
+class Normalised(nnx.Module):
+    """A regression with the two layers that change more than parameters: ``BatchNorm`` and ``Dropout``."""
+
+    def __init__(self, rate=0.5):
+        rngs = nnx.Rngs(0)
+        self.norm = nnx.BatchNorm(2, momentum=0.9, rngs=rngs)
+        self.dropout = nnx.Dropout(rate, rngs=rngs)
+        self.linear = nnx.Linear(2, 1, rngs=rngs)
+
+    def __call__(self, x):
+        return self.linear(self.dropout(self.norm(x)))
+
+
+def squares(model, batch, key):
+    return -jnp.mean((model(batch) - 1.0) ** 2)
+
+
+def fit_normalised(num_steps=NUM_STEPS, start=None, **options):
+    options = {"data": DATA, "batch_size": 4, "progress": False} | options
+    return fit(squares, start or Normalised(), ADAM, key=KEY, num_steps=num_steps, **options)
+
+
+def test_batch_norm_keeps_its_averages_and_dropout_draws_anew():
+    """By hand, in Flax's own loop: the same model to the last variable."""
+    start = Normalised()
+    trained, history = fit_normalised(num_steps=6, batch_size=None)
+    by_hand = nnx.clone(start)
+    optimizer = nnx.Optimizer(by_hand, ADAM, wrt=nnx.Param)
+    for _ in range(6):
+        _, gradient = nnx.value_and_grad(lambda model: -squares(model, DATA, None))(by_hand)
+        optimizer.update(by_hand, gradient)
+    jax.tree.map(partial(assert_allclose, rtol=1e-4, atol=1e-6), *map(numbers, (by_hand, trained)))
+    assert_allclose(trained.norm.mean[...], DATA.mean(0) * (1 - 0.9**6), rtol=1e-4)
+    assert int(trained.dropout.rngs.count[...]) == int(start.dropout.rngs.count[...]) + 6
+    assert_array_equal(start.norm.mean[...], [0.0, 0.0])
+    still, _ = fit_normalised(num_steps=200, start=Normalised(rate=0.0))
+    assert history.objective.std() > 0 and squares(still, DATA, None) > squares(trained, DATA, None)
+
+
+def numbers(model):
+    """Return the variables of a model as plain numbers, random keys included."""
+    return [
+        np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
+        for leaf in jax.tree.leaves(nnx.state(model))
+    ]
+
+
+def test_a_run_with_changing_variables_can_be_taken_up_again(tmp_path, monkeypatch):
+    whole = fit_normalised()
+    fit_normalised(num_steps=25, checkpoint_dir=tmp_path)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_VISITS", 0.0)
+    for other in (fit_normalised(checkpoint_dir=tmp_path), fit_normalised()):
+        jax.tree.map(assert_array_equal, numbers(whole[0]), numbers(other[0]))
+        assert_array_equal(whole[1].objective, other[1].objective)
+
+
+class Growing(nnx.Module):
+    def __init__(self):
+        self.w = nnx.Param(jnp.zeros(2))
+
+
+def test_an_objective_may_change_values_but_not_the_kind_of_a_variable():
+    def objective(model, batch, key):
+        model.seen = nnx.Variable(jnp.zeros(3))
+        return model.w.sum()
+
+    with pytest.raises(TrainingError, match="added, removed or reshaped variables"):
+        fit(objective, Growing(), SGD, key=KEY, num_steps=3, progress=False)
+
+
+def parabola(params, batch, key):
+    return -jnp.sum((params - jnp.array([3.0, -1.0])) ** 2 * jnp.array([1.0, 40.0]))
+
+
+def test_lbfgs_searches_along_its_line():
+    """A badly scaled parabola that plain ascent with the same number of steps cannot climb."""
+    top, history = fit(parabola, jnp.zeros(2), optax.lbfgs(), key=KEY, num_steps=12, progress=False)
+    assert_allclose(top, [3.0, -1.0], atol=1e-3)
+    assert (np.diff(history.objective) >= 0).all()
+    by_hand, state = jnp.zeros(2), optax.lbfgs().init(jnp.zeros(2))
+    loss = lambda params: -parabola(params, None, None)  # noqa: E731
+    for _ in range(3):
+        value, gradient = optax.value_and_grad_from_state(loss)(by_hand, state=state)
+        updates, state = optax.lbfgs().update(gradient, state, by_hand, value=value, grad=gradient, value_fn=loss)
+        by_hand = optax.apply_updates(by_hand, updates)
+    few, _ = fit(parabola, jnp.zeros(2), optax.lbfgs(), key=KEY, num_steps=3, progress=False)
+    assert_allclose(few, by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_reduce_on_plateau_hears_the_objective():
+    """On a slope the rate stays; on a plateau it falls by half at every second step."""
+    plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=2)
+    optimizer = optax.chain(optax.sgd(1.0), plateau)
+    climb = partial(fit, key=KEY, num_steps=8, progress=False)
+    slope, _ = climb(lambda params, batch, key: params, jnp.float32(1.0), optimizer)
+    assert slope == 9.0
+    flat, _ = climb(
+        lambda params, batch, key: params - 1.0 - jax.lax.stop_gradient(params), jnp.float32(0.0), optimizer
+    )
+    state, position = optimizer.init(jnp.float32(0.0)), 0.0
+    for _ in range(8):
+        updates, state = optimizer.update(jnp.float32(-1.0), state, value=jnp.float32(1.0))
+        position += updates
+    assert_allclose(flat, position)
+    assert flat < 6
+
+
+def test_metrics_of_the_objective_are_in_the_history(undisturbed):
+    def objective(params, batch, key):
+        value = noisy_fit_of_a_mean(params, batch, key)
+        return value, {"half": value / 2, "batch": (batch, params["mean"])}
+
+    _, history = fit(
+        objective,
+        {"mean": np.zeros(2, np.float32)},
+        ADAM,
+        key=KEY,
+        num_steps=NUM_STEPS,
+        data=DATA,
+        batch_size=4,
+        progress=False,
+    )
+    assert_allclose(history.objective, undisturbed[1].objective, rtol=1e-5)
+    assert_allclose(history.metrics["half"], history.objective / 2, rtol=1e-6)
+    assert history.metrics["batch"][0].shape == (NUM_STEPS, 4, 2)
+    assert_array_equal(history.metrics["batch"][1][0], [0.0, 0.0])
+    assert undisturbed[1].metrics is None
+
+
+def test_reconstruction_and_kl_of_a_vae_add_up():
+    def objective(vae, x, key):
+        reconstruction, kl = vae.elbo_terms(x, key)
+        return (reconstruction - kl).mean(), {"reconstruction": reconstruction.mean(), "KL": kl.mean()}
+
+    x = np.float32(np.random.default_rng(0).integers(0, 2, (8, 6)))
+    vae = nnx.jit(lambda: VAE(1, data_dim=6, hidden=(8,), rngs=nnx.Rngs(0)))()
+    _, history = fit(objective, vae, ADAM, key=KEY, num_steps=20, data=x, batch_size=4, progress=False)
+    assert_allclose(history.metrics["reconstruction"] - history.metrics["KL"], history.objective, rtol=1e-4)
+    assert (history.metrics["KL"] >= 0).all()
+
+
+def test_the_objective_on_held_out_data(undisturbed, tmp_path):
+    """Of the model at every twentieth step, over whole batches; it changes no number, and goes on when resumed."""
+    held_out = DATA[:11] + 3
+    looking = run(held_out=held_out, held_out_every=20)
+    assert_same_run(looking, undisturbed)
+    assert undisturbed[1].held_out is None
+    keys = jax.random.split(jax.random.fold_in(KEY, 2**32 - 1), 2)
+    for look, steps in enumerate((0, 20, 40, 60)):
+        model = run(num_steps=steps)[0] if steps else {"mean": jnp.zeros(2)}
+        by_hand = [noisy_fit_of_a_mean(model, held_out[4 * n : 4 * n + 4], keys[n]) for n in range(2)]
+        assert_allclose(looking[1].held_out[look], np.mean(by_hand), rtol=1e-5)
+    assert looking[1].held_out.shape == (4,)
+    for num_steps in (33, 40, 60):
+        resumed = run(num_steps=num_steps, checkpoint_dir=tmp_path, held_out=held_out, held_out_every=20)
+        assert_array_equal(resumed[1].held_out, looking[1].held_out[: num_steps // 20 + 1])
+
+
+def test_held_out_data_are_met_in_eval_mode():
+    """Without dropout, and with the averages of ``BatchNorm``."""
+    trained, history = fit_normalised(num_steps=20, held_out=DATA, held_out_every=10, batch_size=None)
+    trained.eval()
+    assert_allclose(history.held_out[-1], squares(trained, DATA, None), rtol=1e-5)
+    assert len(history.held_out) == 3
+
+
+def test_averaged_parameters_are_the_mean_of_the_path(undisturbed, tmp_path):
+    path = run(num_steps=NUM_STEPS + 1, record=lambda params: params["mean"])[1].recorded
+    averaged = run(average_from=50)
+    assert_array_equal(averaged[1].objective, undisturbed[1].objective)
+    assert_allclose(averaged[0]["mean"], path[51:61].mean(0), rtol=1e-5)
+    assert_array_equal(run(average_from=NUM_STEPS - 1)[0]["mean"], undisturbed[0]["mean"])
+    assert_array_equal(run(average_from=10 * NUM_STEPS)[0]["mean"], undisturbed[0]["mean"])
+    run(num_steps=55, average_from=50, checkpoint_dir=tmp_path)
+    assert_same_run(run(average_from=50, checkpoint_dir=tmp_path), averaged)
+    looked = run(average_from=50, held_out=DATA, held_out_every=NUM_STEPS)[1].held_out[-1]
+    assert looked != run(held_out=DATA, held_out_every=NUM_STEPS)[1].held_out[-1]
+
+
+# One step by hand
+
+
+def test_steps_by_hand_are_those_of_fit():
+    draw = lambda t: jax.random.fold_in(jax.random.split(KEY)[1], t)  # noqa: E731
+    take = jax.jit(partial(training.step, squares, ADAM))
+    start = Normalised()
+    state, seen = training.init(start, ADAM), []
+    for t in range(5):
+        state, now = take(state, DATA, draw(t))
+        seen.append(now.objective)
+    trained, history = fit_normalised(num_steps=5, batch_size=None)
+    assert_allclose(seen, history.objective, rtol=1e-5)
+    jax.tree.map(partial(assert_allclose, rtol=1e-4, atol=1e-6), numbers(state.model), numbers(trained))
+    assert isinstance(state.model, Normalised)
+    assert_array_equal(start.linear.bias[...], [0.0])
+
+
+def test_a_step_by_hand_takes_a_bare_pytree():
+    state = training.init({"x": 1.0}, SGD)
+    state, seen = training.step(lambda params, batch, key: (batch * params["x"], batch), SGD, state, 2.0, KEY)
+    assert state.model == {"x": 3.0}
+    assert (float(seen.objective), seen.metrics) == (2.0, 2.0)
+
+
+# Grey levels
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_grey_levels_given_to_a_bernoulli_model_are_one_sentence(monkeypatch, dtype):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for a student
+    images = np.random.default_rng(0).integers(0, 256, (8, 6)).astype(dtype)
+    vae = nnx.jit(lambda: VAE(1, data_dim=6, hidden=(8,), rngs=nnx.Rngs(0)))()
+    options = {"key": KEY, "num_steps": 3, "batch_size": 4, "progress": False}
+    for objective in (lambda vae, x, key: vae.elbo(x, key).mean(), lambda vae, x, key: tight(vae, x, key).mean()):
+        with pytest.raises(TrainingError, match=r"course_utils\.data\.binarize") as raised:
+            fit(objective, vae, ADAM, data=images, **options)
+        assert "\n" not in str(raised.value)
+    fit(lambda vae, x, key: vae.elbo(binarize(key, x), key).mean(), vae, ADAM, data=np.uint8(images), **options)
+    with pytest.raises(CourseError, match=r"course_utils\.data\.binarize"):
+        vae.elbo(images, KEY)
+
+
+@jax.jit
+def jitted_tight(graphdef_and_state, x, key):
+    return nnx.merge(*graphdef_and_state).importance_weighted_bound(x, key, 3)
+
+
+def tight(vae, x, key):
+    return jitted_tight(nnx.split(vae), x, key)
 
 
 # Randomness
@@ -177,8 +430,14 @@ def batches_seen(num_data, batch_size, num_steps, key=KEY, **options):
     """Return the set of datapoints of each step: the objective adds up powers of two, one for each datapoint."""
     _, history = fit(
         lambda params, batch, key: params + batch.sum(),
-        jnp.float32(0.0), optax.sgd(0.0), key=key, num_steps=num_steps,
-        data=np.float32(2.0) ** np.arange(num_data, dtype=np.float32), batch_size=batch_size, progress=False, **options,
+        jnp.float32(0.0),
+        optax.sgd(0.0),
+        key=key,
+        num_steps=num_steps,
+        data=np.float32(2.0) ** np.arange(num_data, dtype=np.float32),
+        batch_size=batch_size,
+        progress=False,
+        **options,
     )
     return [frozenset(i for i in range(num_data) if int(total) >> i & 1) for total in history.objective]
 
@@ -211,15 +470,25 @@ def test_arrays_in_a_pytree_of_data_stay_together():
     data = {"x": np.arange(12.0, dtype=np.float32), "y": (np.arange(12)[:, None] * [10, 100],)}
     _, history = fit(
         lambda params, batch, key: params + jnp.abs(batch["x"][:, None] * jnp.array([10, 100]) - batch["y"][0]).max(),
-        jnp.float32(0.0), optax.sgd(0.0), key=KEY, num_steps=6, data=data, batch_size=4, progress=False,
+        jnp.float32(0.0),
+        optax.sgd(0.0),
+        key=KEY,
+        num_steps=6,
+        data=data,
+        batch_size=4,
+        progress=False,
     )
     assert_array_equal(history.objective, np.zeros(6))
 
 
 def test_each_step_has_a_key_of_its_own():
     draw = partial(
-        fit, lambda params, batch, key: params + jax.random.normal(key), jnp.float32(0.0), optax.sgd(0.0),
-        num_steps=1000, progress=False,
+        fit,
+        lambda params, batch, key: params + jax.random.normal(key),
+        jnp.float32(0.0),
+        optax.sgd(0.0),
+        num_steps=1000,
+        progress=False,
     )
     first, other = (draw(key=jax.random.key(seed))[1].objective for seed in (0, 1))
     assert len(np.unique(first)) > 990
@@ -352,27 +621,31 @@ def test_a_second_interrupt_is_an_ordinary_one(interrupting, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def python(script, *arguments, **environment):
-    """Start a script in a process of its own, in which ``run`` is the one above."""
-    preamble = "import json, os, signal, sys, jax\nfrom tests.test_training import run, training\n"
+def python(script, *arguments, before="", **environment):
+    """Start a script in a process of its own, in which everything here is known; ``before`` runs before that."""
+    preamble = f"import json, os, signal, sys, jax\n{before}\nfrom tests.test_training import *\n"
     return subprocess.Popen(
-        [sys.executable, "-c", preamble + script, *map(str, arguments)], cwd=Path(__file__).parent.parent,
-        env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", preamble + script, *map(str, arguments)],
+        cwd=Path(__file__).parent.parent,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
 KILLED = """
 directory, when = sys.argv[1:]
-save = training._Checkpoints.save
+save = training.Checkpoints.save
 
-def save_until_killed(self, state):
-    if int(state.step) == 40 and when == "before":
+def save_until_killed(self, step, state):
+    if step == 40 and when == "before":
         os.kill(os.getpid(), signal.SIGKILL)
-    if int(state.step) == 40 and when == "during":
+    if step == 40 and when == "during":
         os.rename = os.replace = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
-    save(self, state)
+    save(self, step, state)
 
-training._Checkpoints.save = save_until_killed
+training.Checkpoints.save = save_until_killed
 run(60, checkpoint_dir=directory, checkpoint_every=20)
 """
 
@@ -384,7 +657,7 @@ def test_a_killed_run_loses_nothing_but_time(undisturbed, monkeypatch, tmp_path,
     _, errors = child.communicate(timeout=120)
     assert child.returncode == -signal.SIGKILL, errors
     saved = []
-    monkeypatch.setattr(training._Checkpoints, "save", lambda self, state: saved.append(int(state.step)))
+    monkeypatch.setattr(training.Checkpoints, "save", lambda self, step, state: saved.append(step))
     assert_same_run(run(checkpoint_dir=tmp_path, checkpoint_every=20), undisturbed)
     assert saved == [40, 60]
 
@@ -437,6 +710,67 @@ def test_two_devices_share_the_batch_and_give_the_numbers_of_one(undisturbed):
         assert_allclose(objective, undisturbed[1].objective, rtol=1e-4)
 
 
+JOIN = """
+*_, rank, port = sys.argv
+jax.distributed.initialize(f"localhost:{port}", 2, int(rank), heartbeat_timeout_seconds=5, initialization_timeout=60)
+"""
+
+TWO_HOSTS = """
+directory, what, rank, _ = sys.argv[1:]
+rank = int(rank)
+# One clock asks for a visit at every step, the other for none: only the first host's counts.
+training.SECONDS_BETWEEN_VISITS = 1e9 if rank else 0.0
+save, saved = training.Checkpoints.save, []
+
+def save_or_die(self, step, state):
+    if what == "killed" and rank == 1 and step == 100:
+        os.kill(os.getpid(), signal.SIGKILL)
+    saved.append(step)
+    save(self, step, state)
+
+training.Checkpoints.save = save_or_die
+if what == "interrupted" and rank == 1:
+    training.tqdm = InterruptingBar
+model, history = run(200, checkpoint_dir=directory, checkpoint_every=20, held_out=DATA, held_out_every=50)
+numbers = [model["mean"], history.objective, history.held_out]
+print(json.dumps([saved, len(model["mean"].sharding.device_set), *[jax.device_get(n).tolist() for n in numbers]]))
+"""
+
+
+def on_two_hosts(directory, what, codes=(0, 0)):
+    """Run the same script in two processes that are joined on the loopback; return how each ended and its lines."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    hosts = [python(TWO_HOSTS, directory, what, rank, port, before=JOIN) for rank in (0, 1)]
+    printed = [host.communicate(timeout=300) for host in hosts]
+    assert [host.returncode for host in hosts] == list(codes), printed
+    # Gloo, which carries XLA's sums between the processes, has a line of its own.
+    return [[line for line in out.splitlines() if not line.startswith("[Gloo]")] for out, _ in printed]
+
+
+def test_two_hosts_are_killed_and_taken_up_again_with_the_numbers_of_one(tmp_path):
+    """The second dies at step 100; the first notices, and ends. Both go on from step 80, as would one alone."""
+    on_two_hosts(tmp_path / "two", "killed", codes=[-signal.SIGABRT, -signal.SIGKILL])
+    shutil.copytree(tmp_path / "two", tmp_path / "alone")
+    one = run(200, held_out=DATA, held_out_every=50)
+    alone = run(200, checkpoint_dir=tmp_path / "alone", held_out=DATA, held_out_every=50)
+    assert_allclose(alone[1].objective, one[1].objective, rtol=1e-4)
+    for (line,) in on_two_hosts(tmp_path / "two", "resumed"):
+        saved, num_devices, mean, objective, held_out = json.loads(line)
+        assert (saved, num_devices) == ([100, 120, 140, 160, 180, 200], 2)
+        assert_allclose(mean, one[0]["mean"], rtol=1e-5)
+        assert_allclose(objective, one[1].objective, rtol=1e-4)
+        assert_allclose(held_out, one[1].held_out, rtol=1e-4)
+
+
+def test_an_interrupt_on_one_host_stops_them_all_at_one_step(tmp_path, undisturbed):
+    (sentence, numbers), (same_numbers,) = on_two_hosts(tmp_path, "interrupted")
+    assert sentence.startswith("Stopped after 3 of 200 steps")
+    assert numbers == same_numbers
+    assert_allclose(json.loads(numbers)[3], undisturbed[1].objective[:3], rtol=1e-4)
+
+
 # Numbers that are not finite
 
 
@@ -476,29 +810,22 @@ def test_a_number_that_is_not_finite_stops_the_run_and_keeps_the_model(monkeypat
     assert "\n" not in str(error)
 
 
-class State(NamedTuple):
-    step: int
-    bad_step: int
-
-    def is_finite(self):
-        return self.step <= self.bad_step
-
-
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 17, 64])
 def test_the_last_good_step_is_found_wherever_it_is(num_steps):
+    def run_until(taken, bad_step, run, trace, until):
+        taken.append(until - run.step)
+        return run._replace(step=until), trace, (until <= bad_step, 0.0)
+
+    start, trace = training._Run(0, None, None), training._Trace(None, None, None)
     for bad_step in range(num_steps):
         taken = []
-
-        def run_until(state, until):
-            taken.append(until - state.step)
-            return State(until, bad_step)
-
-        assert training._last_finite(run_until, State(0, bad_step), num_steps).step == bad_step
+        run, _ = training._last_finite(partial(run_until, taken, bad_step), start, trace, num_steps)
+        assert run.step == bad_step
         assert sum(taken) <= num_steps
 
 
 def test_the_first_step_may_be_the_bad_one():
-    with pytest.raises(NonFiniteError, match="very first step.*log of zero") as raised:
+    with pytest.raises(NonFiniteError, match=r"very first step.*log of zero") as raised:
         fit(lambda params, batch, key: jnp.log(params), jnp.float32(0.0), SGD, key=KEY, num_steps=5, progress=False)
     assert (raised.value.step, float(raised.value.model), raised.value.history.num_steps) == (0, 0.0, 0)
 
@@ -508,7 +835,11 @@ def test_a_flax_module_is_kept_too():
     with pytest.raises(NonFiniteError) as raised:
         fit(
             lambda model, batch, key: jnp.sum(jnp.log(2.5 - model.mean[...]) + 5 * model.mean[...]),
-            model, SGD, key=KEY, num_steps=50, progress=False,
+            model,
+            SGD,
+            key=KEY,
+            num_steps=50,
+            progress=False,
         )
     assert isinstance(raised.value.model, Counted)
     assert_allclose(raised.value.model.mean[...], 5 - 1 / 2.5, rtol=1e-6)
@@ -539,8 +870,14 @@ def test_wrong_arguments_are_named(options, sentence):
 def test_an_objective_must_be_one_number():
     with pytest.raises(TrainingError, match=r"shape \(4,\).*mean over the batch"):
         fit(
-            lambda params, batch, key: params + batch[:, 0], jnp.float32(0.0), SGD,
-            key=KEY, num_steps=3, data=DATA, batch_size=4, progress=False,
+            lambda params, batch, key: params + batch[:, 0],
+            jnp.float32(0.0),
+            SGD,
+            key=KEY,
+            num_steps=3,
+            data=DATA,
+            batch_size=4,
+            progress=False,
         )
 
 
@@ -557,12 +894,12 @@ def directory(tmp_path):
         ({"key": jax.random.key(1)}, "differs in key"),
         ({"batch_size": 5}, "differs in batch_size"),
         ({"batch_size": None}, "differs in batch_size"),
-        ({"data": DATA[:19]}, "differs in num_data"),
+        ({"data": DATA[:19]}, "differs in .*data"),
         ({"num_steps": 10}, "already at step 25, beyond num_steps = 10"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(directory, options, difference):
-    with pytest.raises(TrainingError, match=difference) as raised:
+    with pytest.raises(CheckpointError, match=difference) as raised:
         run(checkpoint_dir=directory, **options)
     assert str(directory) in str(raised.value)
     assert "another checkpoint_dir, or delete this one" in str(raised.value)
@@ -577,10 +914,17 @@ def test_a_checkpoint_of_another_run_is_refused(directory, options, difference):
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(directory, model, optimizer, difference):
-    with pytest.raises(TrainingError, match=difference):
+    with pytest.raises(CheckpointError, match=difference):
         fit(
-            lambda params, batch, key: sum(leaf.sum() for leaf in params.values()), model, optimizer,
-            key=KEY, num_steps=NUM_STEPS, data=DATA, batch_size=4, progress=False, checkpoint_dir=directory,
+            lambda params, batch, key: sum(leaf.sum() for leaf in params.values()),
+            model,
+            optimizer,
+            key=KEY,
+            num_steps=NUM_STEPS,
+            data=DATA,
+            batch_size=4,
+            progress=False,
+            checkpoint_dir=directory,
         )
 
 
@@ -605,7 +949,7 @@ def test_a_damaged_checkpoint_is_one_sentence(directory, damage):
     for path in sorted((directory / "25").rglob("*")):
         if path.is_file():
             damage(path)
-    with pytest.raises(TrainingError) as raised:
+    with pytest.raises(CheckpointError) as raised:
         run(checkpoint_dir=directory)
     assert str(directory) in str(raised.value)
     assert "another checkpoint_dir, or delete this one" in str(raised.value)
@@ -615,7 +959,7 @@ def test_a_damaged_checkpoint_is_one_sentence(directory, damage):
 def test_a_file_in_place_of_the_directory_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("not a directory")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(TrainingError, match="No checkpoint can be kept in"):
+        with pytest.raises(CheckpointError, match="No checkpoint can be kept in"):
             run(checkpoint_dir=path)
 
 
@@ -623,3 +967,26 @@ def test_other_files_in_the_directory_are_left_alone(undisturbed, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     assert_same_run(run(checkpoint_dir=tmp_path), undisturbed)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def halved_objective(params, batch, key):
+    return noisy_fit_of_a_mean(params, batch, key) / 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"optimizer": optax.adam(0.06)}, "differs in optimizer:"),
+        ({"optimizer": optax.adam(optax.constant_schedule(0.05))}, "opt_state.*optimizer"),
+        ({"objective": halved_objective}, "differs in objective:"),
+        ({"data": DATA + 1}, "differs in data:"),
+        ({"average_from": 30}, "differs in .*average_from"),
+    ],
+    ids=["rate", "schedule", "objective", "data", "averaging"],
+)
+def test_a_run_goes_on_only_with_its_own_objective_and_optimizer(directory, changes, difference):
+    options = {"objective": noisy_fit_of_a_mean, "optimizer": ADAM, "data": DATA, "key": KEY} | changes
+    arguments = options.pop("objective"), {"mean": np.zeros(2, np.float32)}, options.pop("optimizer")
+    with pytest.raises(CheckpointError, match=difference) as raised:
+        fit(*arguments, num_steps=NUM_STEPS, batch_size=4, progress=False, checkpoint_dir=directory, **options)
+    assert "\n" not in str(raised.value)

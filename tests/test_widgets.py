@@ -8,8 +8,8 @@ from flax import nnx
 
 from course_utils.bounds import DiagonalNormal, standard_normal
 from course_utils.errors import CourseError
-from course_utils.models import VAE
-from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer
+from course_utils.models import MLP, VAE
+from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer, StyleExplorer
 from course_utils.widgets.frames import FrameExplorer
 from course_utils.widgets.latent_explorer import mean_kl
 
@@ -32,9 +32,12 @@ def _frame(numbers: np.ndarray, entry: dict, position: list[int], length: int) -
 def test_every_frame_is_where_the_page_looks_for_it():
     heights = np.random.default_rng(0).normal(size=(5, 4))
     explorer = CurveExplorer(
-        SLIDERS, X, {"fixed": X**2, "moving": FRAMES, "by scale": FRAMES[:1]},
-        bars={"height": heights, "number": 2.0}, level={"by mean": heights[:, :1]},
-    )  # fmt: skip
+        SLIDERS,
+        X,
+        {"fixed": X**2, "moving": FRAMES, "by scale": FRAMES[:1]},
+        bars={"height": heights, "number": 2.0},
+        level={"by mean": heights[:, :1]},
+    )
     fixed, moving, by_scale = explorer.spec["curves"]
     height, number = explorer.spec["bars"]
     for i, j in np.ndindex(5, 4):
@@ -173,10 +176,16 @@ def test_points_paths_and_curves_are_where_the_page_looks_for_them():
     places = np.random.default_rng(2).normal(size=(5, 4, 3, 2)).astype("f4")
     places[0, 0, 1] = np.nan
     explorer = DensityExplorer(
-        SLIDERS, X, Y, {"p": DENSITIES[0, 0]},
-        points={"z": places}, paths={"mean": places[0, 0], "by mean": places[:, :1]},
-        curve={"ELBO": MEANS**3}, curve_x=MEANS, readout={"ELBO": MEANS[:, None] ** 3, "n": 3},
-    )  # fmt: skip
+        SLIDERS,
+        X,
+        Y,
+        {"p": DENSITIES[0, 0]},
+        points={"z": places},
+        paths={"mean": places[0, 0], "by mean": places[:, :1]},
+        curve={"ELBO": MEANS**3},
+        curve_x=MEANS,
+        readout={"ELBO": MEANS[:, None] ** 3, "n": 3},
+    )
     (z,), (mean, by_mean) = explorer.spec["points"], explorer.spec["paths"]
     side = explorer.spec["side"]
     assert z["num"] == mean["num"] == by_mean["num"] == 3
@@ -199,9 +208,14 @@ def test_axes_reach_to_the_borders_of_the_outermost_cells():
 
 def test_what_has_the_same_name_has_the_same_colour():
     explorer = DensityExplorer(
-        SLIDERS, X, Y, {"p": DENSITIES, "q": DENSITIES}, points={"q": [[0, 0]]}, paths={"m": [[0, 0]]},
+        SLIDERS,
+        X,
+        Y,
+        {"p": DENSITIES, "q": DENSITIES},
+        points={"q": [[0, 0]]},
+        paths={"m": [[0, 0]]},
         colors={"p": "#000000", "m": "#000000"},
-    )  # fmt: skip
+    )
     (p, q), (points,), (path,) = (explorer.spec[kind] for kind in ("densities", "points", "paths"))
     assert q["color"] == points["color"] != p["color"] == "#000000"
     assert path["color"] == "currentColor"
@@ -270,7 +284,7 @@ def test_dimensions_are_sorted_by_their_mean_kl():
     explorer = LatentExplorer(vae, IMAGES, labels=[7] * 300)
     assert explorer.spec["order"] == [2, 3, 0, 1]
     assert explorer.spec["num_sliders"] == explorer.spec["num_informative"] == 3
-    kl = vae.encode(IMAGES.reshape(300, 6) / 255.0).kl(vae.prior).mean()
+    kl = vae.encode(jnp.asarray(IMAGES.reshape(300, 6) / 255.0)).kl(vae.prior).mean()
     assert sum(explorer.spec["kl"]) == pytest.approx(float(kl), rel=1e-5)
     assert repr(explorer) == "LatentExplorer(latent_dim=4, images=200)"
     assert explorer.labels == ["7"] * 200
@@ -291,7 +305,7 @@ def test_kl_of_a_dimension_is_that_of_a_one_dimensional_normal():
 def test_images_may_be_grey_levels_or_ink(images):
     explorer = LatentExplorer(make_vae(), images)
     np.testing.assert_array_equal(np.frombuffer(explorer.pixels, np.uint8), IMAGES[:200].ravel())
-    mean = make_vae().encode(IMAGES[0].ravel() / 255.0).mean
+    mean = make_vae().encode(jnp.asarray(IMAGES[0].ravel() / 255.0)).mean
     np.testing.assert_allclose(explorer.z, mean, rtol=1e-5)
 
 
@@ -310,6 +324,7 @@ def test_ranges_hold_every_code():
     vae.encoder.network.layers[-1].bias[...] = jnp.array([4.2, 0.0, -7.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     ranges = np.array(LatentExplorer(vae, IMAGES).ranges)
     assert ranges[0, 1] >= 4.5 and ranges[2, 0] <= -7 and ranges[1].tolist() == [-3, 3]
+    np.testing.assert_array_equal(ranges[:, 0], -ranges[:, 1])
 
 
 def test_z_takes_arrays_and_refuses_what_cannot_be_decoded():
@@ -340,7 +355,7 @@ class Residual(nnx.Module):
 
 
 def test_a_decoder_that_the_page_cannot_run_is_refused():
-    with pytest.raises(CourseError, match="activation selu .* it knows silu, relu"):
+    with pytest.raises(CourseError, match=r"activation selu .* it knows silu, relu"):
         LatentExplorer(make_vae(nnx.selu), IMAGES)
     with pytest.raises(CourseError, match="activation leaky_relu as it is used here"):
         LatentExplorer(make_vae(jax.tree_util.Partial(nnx.leaky_relu, negative_slope=0.2)), IMAGES)
@@ -368,3 +383,18 @@ def test_a_decoder_that_the_page_cannot_run_is_refused():
 def test_images_that_do_not_fit_are_refused_in_one_sentence(images, options, message):
     with pytest.raises(CourseError, match=message):
         LatentExplorer(make_vae(), images, **options)
+
+
+def test_a_style_explorer_knows_its_sizes_and_refuses_what_does_not_fit():
+    explorer = StyleExplorer(MLP([5, 8, 49], rngs=nnx.Rngs(0)), "abc", z=[1, 2], choice=2)
+    assert repr(explorer) == "StyleExplorer(style_dim=2, choices=3)"
+    assert (explorer.z, explorer.choice, explorer.spec["height"]) == ([1, 2], 2, 7)
+    for change in ({"z": [1, 2, 3]}, {"z": [1, float("nan")]}, {"z": ["a", "b"]}, {"choice": 3}, {"choice": -1}):
+        with pytest.raises(CourseError):
+            explorer.set_trait(*next(iter(change.items())))
+    assert (explorer.z, explorer.choice) == ([1, 2], 2)
+    for sizes in ([3, 8, 49], [5, 8, 48]):
+        with pytest.raises(
+            CourseError, match="expected a style and 3 choices in, and the pixels of a square image out"
+        ):
+            StyleExplorer(MLP(sizes, rngs=nnx.Rngs(0)), "abc")

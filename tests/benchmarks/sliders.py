@@ -14,6 +14,7 @@ What is measured, in the page, with one look at each frame just after it was pai
 import asyncio
 import statistics
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ import numpy as np
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.async_api import Page, async_playwright
 
-from tests.browser.lab import BROWSER_OPTIONS, BROWSERS, IS_READY, RUN_ALL, VIEWPORT, find_browser, jupyter_lab
+from course_utils.coursework.author.stills import BROWSERS, find_browser
+from tests.browser.lab import BROWSER_OPTIONS, IS_READY, RUN_ALL, VIEWPORT, jupyter_lab
 
 NUM_KEYS = 20
 DRAG_SECONDS = 2.0
@@ -169,7 +171,7 @@ async def measure_drag(page: Page, name: str) -> dict[str, float]:
     if name == "explorer":
         values = list({frame["value"]: None for frame in reversed(frames)})[::-1]  # so that it ends where it is
         right = dict(zip(values, await page.evaluate("(values) => values.map(watch.pictureOf)", values)))
-        changed = [now for before, now in zip(frames, frames[1:]) if now["value"] != before["value"]]
+        changed = [now for before, now in pairwise(frames) if now["value"] != before["value"]]
         result["newest"] = sum(frame["picture"] == right[frame["value"]] for frame in changed) / len(changed)
     await session.detach()
     return result
@@ -178,8 +180,8 @@ async def measure_drag(page: Page, name: str) -> dict[str, float]:
 def _summary(frames: list[dict[str, Any]], release: float) -> dict[str, float]:
     moving = [frame for frame in frames if frame["time"] <= release]
     seconds = (release - frames[0]["time"]) / 1000
-    new_pictures = [now for before, now in zip(frames, frames[1:]) if now["picture"] != before["picture"]]
-    new_values = sum(now["value"] != before["value"] for before, now in zip(frames, frames[1:]))
+    new_pictures = [now for before, now in pairwise(frames) if now["picture"] != before["picture"]]
+    new_values = sum(now["value"] != before["value"] for before, now in pairwise(frames))
     assert new_values > 10, "the slider did not follow the mouse"
     return {
         "frames/s": sum(frame["time"] <= release for frame in new_pictures) / seconds,

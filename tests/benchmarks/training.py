@@ -2,10 +2,13 @@
 
 The model is the one most libraries show: 784-400-(20)-400-784, ReLU, Bernoulli pixels, Adam. Every peer binarises each
 batch anew, shuffles each epoch, and lives in a process of its own; one epoch of each is timed in turn, round after
-round, so that all meet the same weather. The floor is the matrix products of the network alone.
+round, so that all meet the same weather. The floor is the matrix products of the network alone. How an epoch grows
+with the number of images, the width, the batch and K is told in seconds of one core, which other work on the machine
+hardly changes. On a GPU the same peers run on it, and PyTorch's whole step as one CUDA graph.
 """
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -16,7 +19,7 @@ NUM_DATA, HIDDEN, LATENT, LEARNING_RATE = 60_000, 400, 20, 1e-3
 SVI_STEPS, SVI_SAMPLES = 1000, 10
 
 
-def fit_epochs(batch_size: int) -> Iterator[float]:
+def fit_epochs(batch_size: int, epochs: int = 1) -> Iterator[float]:
     """``course_utils.training.fit``; the time is that of its loop, without compilation."""
     import jax
     import optax
@@ -24,34 +27,54 @@ def fit_epochs(batch_size: int) -> Iterator[float]:
     from course_utils.training import fit
 
     model, images, objective = _jax_vae()
+    options = {"key": jax.random.key(0), "data": images, "batch_size": batch_size}
     optimizer = optax.adam(LEARNING_RATE)
-    steps = NUM_DATA // batch_size
     while True:
-        _, history = fit(
-            objective, model, optimizer, key=jax.random.key(0), num_steps=steps, data=images, batch_size=batch_size
-        )
-        yield history.seconds
+        _, history = fit(objective, model, optimizer, num_steps=epochs * (NUM_DATA // batch_size), **options)
+        yield history.seconds / epochs
+
+
+def core_seconds(batch_size: int = 128, num_data: int = 15_000, hidden: int = HIDDEN, K: int = 1) -> Iterator[float]:  # noqa: N803
+    """Seconds of one core that ``fit`` takes for an epoch, added up over all cores."""
+    import jax
+    import optax
+
+    from course_utils.training import fit
+
+    model, images, objective = _jax_vae(hidden, K)
+    options = {"key": jax.random.key(0), "data": images[:num_data], "batch_size": batch_size}
+    optimizer = optax.adam(LEARNING_RATE)
+    while True:
+        start = time.process_time()
+        fit(objective, model, optimizer, num_steps=num_data // batch_size, **options)
+        yield time.process_time() - start
 
 
 def fit_with_progress_epochs(batch_size: int) -> Iterator[float]:
     """The same with a progress bar, over three epochs, so that it is drawn a few times."""
     import os
-    import sys
+    from contextlib import redirect_stderr
 
     import jax
     import optax
 
     from course_utils.training import fit
 
-    sys.stderr = open(os.devnull, "w")
     model, images, objective = _jax_vae()
     optimizer = optax.adam(LEARNING_RATE)
     steps = 3 * (NUM_DATA // batch_size)
     while True:
-        _, history = fit(
-            objective, model, optimizer, key=jax.random.key(0), num_steps=steps, data=images, batch_size=batch_size,
-            progress=True,
-        )  # fmt: skip
+        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+            _, history = fit(
+                objective,
+                model,
+                optimizer,
+                key=jax.random.key(0),
+                num_steps=steps,
+                data=images,
+                batch_size=batch_size,
+                progress=True,
+            )
         yield history.seconds / 3
 
 
@@ -119,33 +142,40 @@ def floor_epochs(batch_size: int) -> Iterator[float]:
         yield time.perf_counter() - start
 
 
-def torch_epochs(batch_size: int, *, fused: bool = False, loader: bool = False) -> Iterator[float]:
+def torch_graph_epochs(batch_size: int, epochs: int = 10) -> Iterator[float]:
+    """PyTorch with the whole step, gather and optimizer included, captured as one CUDA graph."""
+    import torch
+
+    step, probabilities, parameters = _torch_vae("cuda", fused=True, capturable=True)
+    chosen = torch.zeros(batch_size, dtype=torch.int64, device="cuda")
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step(probabilities[chosen])
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    for parameter in parameters:
+        parameter.grad = None
+    with torch.cuda.graph(graph):
+        step(probabilities[chosen])
+    while True:
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(epochs):
+            order = torch.randperm(NUM_DATA, device="cuda")
+            for first in range(0, NUM_DATA - batch_size + 1, batch_size):
+                chosen.copy_(order[first : first + batch_size])
+                graph.replay()
+        torch.cuda.synchronize()
+        yield (time.perf_counter() - start) / epochs
+
+
+def torch_epochs(batch_size: int, *, device: str = "cpu", fused: bool = False, loader: bool = False) -> Iterator[float]:
     """An ordinary PyTorch loop; ``fused`` tunes it by hand, ``loader`` feeds it by a DataLoader as its example does."""
     import torch
-    from torch import nn
-    from torch.nn import functional
 
-    from course_utils.data import load_mnist
-
-    torch.manual_seed(0)
-    images = torch.from_numpy(load_mnist()[0].reshape(NUM_DATA, 784).copy())
-    probabilities = images.float() / 255
-    encoder = nn.Sequential(nn.Linear(784, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * LATENT))
-    decoder = nn.Sequential(nn.Linear(LATENT, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 784))
-    parameters = [*encoder.parameters(), *decoder.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=fused or None)
-
-    def step(batch):
-        x = torch.bernoulli(batch)
-        mean, log_scale = encoder(x).chunk(2, dim=-1)
-        z = mean + log_scale.exp() * torch.randn_like(mean)
-        reconstruction = functional.binary_cross_entropy_with_logits(decoder(z), x, reduction="sum")
-        kl = 0.5 * (mean**2 + (2 * log_scale).exp() - 1 - 2 * log_scale).sum()
-        loss = (reconstruction + kl) / len(x)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
+    step, probabilities, _ = _torch_vae(device, fused=fused)
     dataset = torch.utils.data.TensorDataset(probabilities)
     batches = torch.utils.data.DataLoader(dataset, batch_size, shuffle=True, drop_last=True) if loader else None
     while True:
@@ -154,9 +184,11 @@ def torch_epochs(batch_size: int, *, fused: bool = False, loader: bool = False) 
             for (batch,) in batches:
                 step(batch)
         else:
-            shuffled = probabilities[torch.randperm(NUM_DATA)]
+            shuffled = probabilities[torch.randperm(NUM_DATA, device=device)]
             for first in range(0, NUM_DATA - batch_size + 1, batch_size):
                 step(shuffled[first : first + batch_size])
+            if device == "cuda":
+                torch.cuda.synchronize()
         yield time.perf_counter() - start
 
 
@@ -220,13 +252,15 @@ def svi_numpyro() -> Iterator[float]:
         yield time.perf_counter() - start
 
 
-def interleave(peers: dict[str, tuple[Callable[..., Iterator[float]], tuple, dict]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each peer over ``rounds`` rounds, after one that only warms up."""
+def interleave(
+    peers: dict[str, tuple[Callable[..., Iterator[float]], tuple, dict]], rounds: int, platform: str = "cpu"
+) -> dict[str, list[float]]:
+    """Return the seconds of each peer in each of ``rounds`` rounds, after one that only warms up."""
     context = multiprocessing.get_context("spawn")
     workers = {}
     for name, peer in peers.items():
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(*peer, theirs), daemon=True)
+        process = context.Process(target=_serve, args=(*peer, platform, theirs), daemon=True)
         process.start()
         workers[name] = (process, ours)
     seconds = {name: [] for name in peers}
@@ -238,7 +272,15 @@ def interleave(peers: dict[str, tuple[Callable[..., Iterator[float]], tuple, dic
                 seconds[name].append(taken)
     for process, _ in workers.values():
         process.terminate()
-    return {name: float(np.median(values)) for name, values in seconds.items()}
+    return seconds
+
+
+def compared(seconds: dict[str, list[float]], to: str) -> dict[str, tuple[float, float]]:
+    """Return each median, and the median over the rounds of its ratio to the peer ``to`` in the same round."""
+    base = np.array(seconds[to])
+    return {
+        name: (float(np.median(taken)), float(np.median(np.array(taken) / base))) for name, taken in seconds.items()
+    }
 
 
 def matmul_peak_gflops() -> float:
@@ -266,9 +308,10 @@ def network_gflop() -> float:
 
 def run(rounds: int = 5) -> list[tuple[str, str, str]]:
     """Return the rows of the table: what, measured, and how it compares."""
-    rows = []
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     peak = matmul_peak_gflops()
-    rows.append(("matmul peak of this machine", f"{peak:.0f} GFLOP/s", ""))
+    rows = [("matmul peak of this machine", f"{peak:.0f} GFLOP/s", "")]
+    torch_is_here = bool(find_spec("torch"))
     for batch_size in (128, 512):
         peers = {
             "fit": (fit_epochs, (batch_size,), {}),
@@ -276,33 +319,146 @@ def run(rounds: int = 5) -> list[tuple[str, str, str]]:
             "jitted Flax step in a Python loop": (jitted_step_epochs, (batch_size,), {}),
             "bare matrix products": (floor_epochs, (batch_size,), {}),
         }
-        if find_spec("torch"):
+        if torch_is_here:
             peers["PyTorch, tensors in memory"] = (torch_epochs, (batch_size,), {})
             peers["PyTorch, fused Adam"] = (torch_epochs, (batch_size,), {"fused": True})
             peers["PyTorch, DataLoader"] = (torch_epochs, (batch_size,), {"loader": True})
-        seconds = interleave(peers, rounds)
-        ours = seconds["fit"]
-        share = network_gflop() / ours / peak
-        rows.append((f"epoch, batch {batch_size}: fit", f"{ours:.2f} s", f"{share:.2f} of the matmul peak"))
-        for name, value in seconds.items():
-            if name != "fit":
-                rows.append((f"epoch, batch {batch_size}: {name}", f"{value:.2f} s", f"{value / ours:.2f} x fit"))
-        if not find_spec("torch"):
+        results = compared(interleave(peers, rounds), to="fit")
+        rows += _epoch_rows(f"epoch, batch {batch_size}", results)
+        rows.append(
+            (f"epoch, batch {batch_size}: share of the peak", f"{network_gflop() / results['fit'][0] / peak:.2f}", "")
+        )
+        if not torch_is_here:
             rows.append((f"epoch, batch {batch_size}: PyTorch", "not installed", ""))
     peers = {"fit": (svi_fit, (), {}), "jitted step": (svi_jitted_step, (), {}), "NumPyro SVI": (svi_numpyro, (), {})}
-    seconds = interleave(peers, rounds)
-    for name, value in seconds.items():
-        rows.append((f"SVI, 2-D, 1,000 steps: {name}", f"{value:.4f} s", f"{value / seconds['fit']:.0f} x fit"))
+    for name, (value, ratio) in compared(interleave(peers, rounds), to="fit").items():
+        rows.append((f"SVI, 2-D, 1,000 steps: {name}", f"{value:.4f} s", f"{ratio:.0f} x fit"))
+    return rows + scaling_rows(rounds)
+
+
+SCALING = {
+    "num_data": (7_500, 15_000, 30_000, 60_000),
+    "hidden": (100, 200, 400, 800),
+    "batch_size": (32, 128, 512, 2048),
+    "K": (1, 2, 5, 10),
+}
+
+
+def scaling(rounds: int) -> dict[str, dict[int, float]]:
+    """Return the core-seconds of an epoch of 15,000 images as each one of these grows, the others as ever."""
+    peers = {(name, value): (core_seconds, (), {name: value}) for name in SCALING for value in SCALING[name]}
+    medians = {}
+    for name in SCALING:
+        seconds = interleave({value: peers[name, value] for value in SCALING[name]}, rounds)
+        medians[name] = {value: float(np.median(taken)) for value, taken in seconds.items()}
+    return medians
+
+
+def draw_scaling(medians: dict[str, dict[int, float]], path: str) -> None:
+    """Draw what ``scaling`` measured on two logarithmic axes, beside a line of slope one."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    names = {"num_data": "images N", "hidden": "hidden units", "batch_size": "batch size", "K": "samples K"}
+    figure, axes = plt.subplots(1, len(medians), figsize=(12, 3), sharey=True, layout="constrained")
+    for axis, (name, seconds) in zip(axes, medians.items(), strict=True):
+        values = list(seconds)
+        axis.loglog(values, list(seconds.values()), "o-", label="an epoch of fit")
+        axis.loglog(values, [seconds[values[0]] * value / values[0] for value in values], ":", label="proportional")
+        axis.set_xlabel(names[name])
+        axis.set_xticks(values, [f"{value:,}" for value in values])
+        axis.minorticks_off()
+    axes[0].set_ylabel("core-seconds an epoch")
+    axes[0].legend()
+    figure.savefig(path)
+
+
+def scaling_rows(rounds: int) -> list[tuple[str, str, str]]:
+    rows = []
+    for name, medians in scaling(rounds).items():
+        first = next(iter(medians))
+        for value, seconds in medians.items():
+            times = f"{seconds / medians[first]:.2f} x, {name} {value / first:.0f} x"
+            rows.append((f"an epoch of fit, {name} = {value:,}", f"{seconds:.2f} core-s", times))
     return rows
 
 
-def _serve(make: Callable[..., Iterator[float]], args: tuple, options: dict, pipe) -> None:
+def gpu_rows(rounds: int = 5) -> list[tuple[str, str, str]]:
+    """Return the same for a GPU, ten epochs at a time, or one row that says that there is none."""
+    if next(iter(interleave({"": (backend, (), {})}, 1, "").values())) != ["gpu"]:
+        return [("GPU", "not measured", "JAX finds no GPU here")]
+    rows = []
+    for batch_size in (128, 512, 4096):
+        peers = {
+            "fit": (fit_epochs, (batch_size, 10), {}),
+            "jitted Flax step in a Python loop": (jitted_step_epochs, (batch_size,), {}),
+            "bare matrix products": (floor_epochs, (batch_size,), {}),
+        }
+        if find_spec("torch"):
+            peers["PyTorch, data on the GPU"] = (torch_epochs, (batch_size,), {"device": "cuda"})
+            peers["PyTorch, one CUDA graph"] = (torch_graph_epochs, (batch_size,), {})
+        rows += _epoch_rows(f"GPU, batch {batch_size}", compared(interleave(peers, rounds, "cuda"), to="fit"))
+    return rows
+
+
+def backend() -> Iterator[str]:
+    """The kind of device that JAX would use."""
+    import jax
+
+    while True:
+        yield jax.default_backend()
+
+
+def _epoch_rows(what: str, results: dict[str, tuple[float, float]]) -> list[tuple[str, str, str]]:
+    floor = results["bare matrix products"][1]
+    rows = [(f"{what}: fit", f"{results['fit'][0]:.3f} s", f"{floor:.2f} of the bare products' speed")]
+    others = {name: result for name, result in results.items() if name != "fit"}
+    return rows + [
+        (f"{what}: {name}", f"{value:.3f} s", f"{ratio:.2f} x fit") for name, (value, ratio) in others.items()
+    ]
+
+
+def _serve(make: Callable[..., Iterator[float]], args: tuple, options: dict, platform: str, pipe) -> None:
+    # Set before JAX is imported, which happens in ``make``; on a GPU every peer leaves memory to the others.
+    os.environ["JAX_PLATFORMS"] = platform
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     epochs = make(*args, **options)
     while pipe.recv():
         pipe.send(next(epochs))
 
 
-def _jax_vae():
+def _torch_vae(device: str, **adam):
+    """Return a step on a batch of pixel probabilities, all of these, and the parameters."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    from course_utils.data import load_mnist
+
+    torch.manual_seed(0)
+    images = torch.from_numpy(load_mnist()[0].reshape(NUM_DATA, 784).copy()).to(device)
+    encoder = nn.Sequential(nn.Linear(784, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * LATENT)).to(device)
+    decoder = nn.Sequential(nn.Linear(LATENT, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 784)).to(device)
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, **{name: True for name, on in adam.items() if on})
+
+    def step(batch):
+        x = torch.bernoulli(batch)
+        mean, log_scale = encoder(x).chunk(2, dim=-1)
+        z = mean + log_scale.exp() * torch.randn_like(mean)
+        reconstruction = functional.binary_cross_entropy_with_logits(decoder(z), x, reduction="sum")
+        kl = 0.5 * (mean**2 + (2 * log_scale).exp() - 1 - 2 * log_scale).sum()
+        loss = (reconstruction + kl) / len(x)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step, images.float() / 255, parameters
+
+
+def _jax_vae(hidden: int = HIDDEN, num_samples: int = 1):
     import jax
     from flax import nnx
 
@@ -311,9 +467,9 @@ def _jax_vae():
 
     def objective(vae, images, key):
         binarize_key, sample_key = jax.random.split(key)
-        return vae.elbo(binarize(binarize_key, images), sample_key).mean()
+        return vae.elbo(binarize(binarize_key, images), sample_key, num_samples).mean()
 
-    model = VAE(LATENT, hidden=(HIDDEN,), activation=nnx.relu, rngs=nnx.Rngs(0))
+    model = VAE(LATENT, hidden=(hidden,), activation=nnx.relu, rngs=nnx.Rngs(0))
     return model, load_mnist()[0].reshape(NUM_DATA, 784), objective
 
 
@@ -330,3 +486,9 @@ def _svi_problem():
         return elbo(log_joint, DiagonalNormal(q["mean"], jnp.exp(q["log_scale"])), key, SVI_SAMPLES)
 
     return {"mean": jnp.zeros(2), "log_scale": jnp.zeros(2)}, objective
+
+
+if __name__ == "__main__":
+    import sys
+
+    draw_scaling(scaling(rounds=5), sys.argv[1])

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.lab import BROWSERS, Lab, find_browser, headless_browser, jupyter_lab
+from course_utils.coursework.author.stills import BROWSERS, find_browser
+from tests.browser.lab import Lab, headless_browser, jupyter_lab
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 

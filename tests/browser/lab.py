@@ -1,9 +1,7 @@
 """A JupyterLab of its own for tests, and a notebook open in it."""
 
 import json
-import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,15 +13,21 @@ from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
+from course_utils.coursework.student.lab import lab_environment
+
 VIEWPORT = {"width": 1280, "height": 1000}
 SECONDS_TO_START = 120
 SECONDS_TO_STOP = 20
 SECONDS_TO_ARRIVE = 20
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_OPTIONS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 # The notebook is ready when its kernel is; before that, a command to run cells is lost.
 IS_READY = """() => {
@@ -50,11 +54,6 @@ ERRORS = f"""() => {MODEL}.cells
     .map((output) => `${{output.ename}}: ${{output.evalue}}`)"""
 
 
-def find_browser() -> str | None:
-    """Return the path of a Chromium, or ``None``."""
-    return next(filter(None, map(shutil.which, BROWSERS)), None)
-
-
 @contextmanager
 def headless_browser(executable: str) -> Iterator[Browser]:
     """Run a headless browser."""
@@ -70,11 +69,16 @@ def headless_browser(executable: str) -> Iterator[Browser]:
 def jupyter_lab(root: Path, private: Path) -> Iterator["Lab"]:
     """Run a JupyterLab on the notebooks in ``root`` that keeps all it writes besides them in ``private``."""
     folders = (
-        "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
-        "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR",
-    )  # fmt: skip
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_DATA_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "JUPYTERLAB_SETTINGS_DIR",
+        "JUPYTERLAB_WORKSPACES_DIR",
+        "IPYTHONDIR",
+    )
     token = secrets.token_hex(16)
-    environment = os.environ | {name: str(private / name.lower()) for name in folders} | {"JUPYTER_TOKEN": token}
+    own = {name: str(private / name.lower()) for name in folders}
+    environment = lab_environment(root) | own | {"JUPYTER_TOKEN": token}
     for name in folders:
         Path(environment[name]).mkdir(parents=True)
     # JupyterLab would ask the network for news, and the reader whether it may.
@@ -82,9 +86,16 @@ def jupyter_lab(root: Path, private: Path) -> Iterator["Lab"]:
     page_config.parent.mkdir()
     page_config.write_text(json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}))
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={_free_port()}",
-        f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True", "--ServerApp.log_level=WARN",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        f"--port={_free_port()}",
+        f"--ServerApp.root_dir={root}",
+        "--LabApp.expose_app_in_browser=True",
+        "--ServerApp.log_level=WARN",
+    ]
     log = private / "lab.log"
     with log.open("w") as stream:
         server = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT)

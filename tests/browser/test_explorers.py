@@ -59,6 +59,8 @@ densities = DensityExplorer(
 )
 densities
 """
+
+
 @pytest.fixture(scope="module")
 def notebook(lab: Lab, browser: Browser) -> Iterator[OpenNotebook]:
     """A notebook in which all cells have been run; ``latent`` is shown twice."""

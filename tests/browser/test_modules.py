@@ -11,8 +11,8 @@ import pytest
 from flax import nnx
 from playwright.sync_api import Browser, Page
 
-from course_utils.models import VAE
-from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer
+from course_utils.models import MLP, VAE
+from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer, StyleExplorer
 from course_utils.widgets.explorer import Explorer
 from course_utils.widgets.latent_explorer import ACTIVATIONS
 
@@ -94,6 +94,49 @@ def test_every_activation_and_odd_sizes_agree_with_jax(page, name):
     z = np.asarray(vae.prior.sample(jax.random.key(2), 50))
     decoded = _decode_in(page, LatentExplorer(vae, np.zeros((1, 5, 7))), z)
     np.testing.assert_allclose(decoded, vae.decode(jnp.asarray(z)), rtol=0, atol=1e-5)
+
+
+def _inks(page: Page) -> np.ndarray:
+    """Return the ink of the large picture and of the small ones, as grey levels: [1 + choices, pixels]."""
+    return 255 - np.array(
+        page.evaluate(
+            """() => [...document.querySelectorAll("canvas")].map((canvas) => {
+                const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+                return Array.from({ length: data.length / 4 }, (_, i) => data[4 * i]);
+            })"""
+        )
+    )
+
+
+def test_a_style_is_drawn_as_each_choice_and_the_chosen_one_large(page):
+    decoder = MLP([5, 12, 49], rngs=nnx.Rngs(0))
+    decoder.layers[0].kernel[...] = 3 * decoder.layers[0].kernel[...]
+    decoder.layers[1].kernel[...] = 3 * decoder.layers[1].kernel[...]
+    z = np.array([0.7, -1.3])
+
+    def expected(z, choice):
+        logits = decoder(jnp.concatenate([jnp.tile(jnp.float32(z), (3, 1)), jnp.eye(3)], 1))
+        small = 255 * np.asarray(jax.nn.sigmoid(logits))
+        return np.concatenate([small[[choice]], small])
+
+    _show(page, StyleExplorer(decoder, ["a", "b", "c"], z=z, choice=1))
+    np.testing.assert_allclose(_inks(page), expected(z, 1), atol=1)
+    assert np.abs(np.diff(expected(z, 1)[1:], axis=0)).max(1).min() > 30, "the choices look alike"
+    page.get_by_role("button", name="draw c").click()
+    np.testing.assert_allclose(_inks(page), expected(z, 2), atol=1)
+    assert [page.get_by_role("button", name=f"draw {name}").get_attribute("aria-pressed") for name in "abc"] == [
+        *("false", "false", "true")
+    ]
+    slider = page.get_by_role("slider", name="z[1]")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    z[1] += 0.05
+    np.testing.assert_allclose(_inks(page), expected(z, 2), atol=1)
+    assert page.evaluate("[...model.get('z'), model.get('choice')]") == pytest.approx([*z, 2])
+    page.get_by_role("button", name="Prior mean").click()
+    np.testing.assert_allclose(_inks(page), expected([0, 0], 2), atol=1)
+    page.evaluate("model.set('choice', 0)")
+    np.testing.assert_allclose(_inks(page), expected([0, 0], 0), atol=1)
 
 
 def test_python_is_told_ten_times_a_second_at_most_and_always_the_last_value(page):

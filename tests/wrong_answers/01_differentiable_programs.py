@@ -45,59 +45,78 @@ def normal_log_density(y, mean, log_scale):
     return (-0.5 * error**2 - log_scale - 0.5 * jnp.log(2 * jnp.pi)).sum()
 
 
-# %% ex-log-softmax: exponentiated without care
-def log_softmax(logits):
-    return jnp.log(jnp.exp(logits) / jnp.exp(logits).sum(-1, keepdims=True))
+# %% ex-full-log-density: the log-volume is missing
+def full_log_density(y, mean, factor):
+    noise = jnp.linalg.solve(factor, (y - mean)[..., None])[..., 0]
+    return (-0.5 * noise**2 - 0.5 * jnp.log(2 * jnp.pi)).sum(-1)
 
 
-# %% ex-log-softmax: the largest taken out, but the log after the rounding
-def log_softmax(logits):
-    weights = jnp.exp(logits - logits.max(-1, keepdims=True))
-    return jnp.log(weights / weights.sum(-1, keepdims=True))
+# %% ex-full-log-density: the log-volume twice, as if it were the covariance's
+def full_log_density(y, mean, factor):
+    noise = jnp.linalg.solve(factor, (y - mean)[..., None])[..., 0]
+    log_volume = jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1))
+    return (-0.5 * noise**2 - 0.5 * jnp.log(2 * jnp.pi) - 2 * log_volume).sum(-1)
 
 
-# %% ex-log-softmax: the wrong axis
-def log_softmax(logits):
-    shifted = logits - logits.max(0, keepdims=True)
-    return shifted - jnp.log(jnp.exp(shifted).sum(0, keepdims=True))
+# %% ex-full-log-density: half of the log-volume
+def full_log_density(y, mean, factor):
+    noise = jnp.linalg.solve(factor, (y - mean)[..., None])[..., 0]
+    log_volume = jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1))
+    return (-0.5 * noise**2 - 0.5 * jnp.log(2 * jnp.pi) - 0.5 * log_volume).sum(-1)
 
 
-# %% ex-log-softmax: one normaliser for all rows
-def log_softmax(logits):
-    shifted = logits - logits.max()
-    return shifted - jnp.log(jnp.exp(shifted).sum())
+# %% ex-full-log-density: the sign of the log-volume
+def full_log_density(y, mean, factor):
+    noise = jnp.linalg.solve(factor, (y - mean)[..., None])[..., 0]
+    log_volume = jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1))
+    return (-0.5 * noise**2 - 0.5 * jnp.log(2 * jnp.pi) + log_volume).sum(-1)
 
 
-# %% ex-log-softmax: the largest of all rows taken out, so that the other rows underflow
-def log_softmax(logits):
-    shifted = logits - logits.max()
-    return shifted - jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
+# %% ex-full-log-density: the half in front of the squares is missing
+def full_log_density(y, mean, factor):
+    noise = jnp.linalg.solve(factor, (y - mean)[..., None])[..., 0]
+    log_volume = jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1))
+    return (-(noise**2) - 0.5 * jnp.log(2 * jnp.pi) - log_volume).sum(-1)
 
 
-# %% ex-log-softmax: a small number against the log of zero
-def log_softmax(logits):
-    weights = jnp.exp(logits - logits.max(-1, keepdims=True))
-    return jnp.log(weights / weights.sum(-1, keepdims=True) + 1e-12)
+# %% ex-full-log-density: the constant counted once
+def full_log_density(y, mean, factor):
+    noise = jnp.linalg.solve(factor, (y - mean)[..., None])[..., 0]
+    log_volume = jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1))
+    return (-0.5 * noise**2 - log_volume).sum(-1) - 0.5 * jnp.log(2 * jnp.pi)
 
 
-# %% ex-log-softmax: the probabilities
-def log_softmax(logits):
-    weights = jnp.exp(logits - logits.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
+# %% ex-full-log-density: the transpose of the factor
+def full_log_density(y, mean, factor):
+    noise = jnp.linalg.solve(jnp.swapaxes(factor, -1, -2), (y - mean)[..., None])[..., 0]
+    log_volume = jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1))
+    return (-0.5 * noise**2 - 0.5 * jnp.log(2 * jnp.pi) - log_volume).sum(-1)
 
 
-# %% ex-log-softmax: the logits shifted in the sum only
-def log_softmax(logits):
-    return logits - jnp.log(jnp.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
+# %% ex-full-log-density: the diagonal alone
+def full_log_density(y, mean, factor):
+    scale = jnp.diagonal(factor, axis1=-2, axis2=-1)
+    return (-0.5 * ((y - mean) / scale) ** 2 - 0.5 * jnp.log(2 * jnp.pi) - jnp.log(scale)).sum(-1)
+
+
+# %% ex-full-log-density: multiplied by the factor
+def full_log_density(y, mean, factor):
+    noise = (factor @ (y - mean)[..., None])[..., 0]
+    log_volume = jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1))
+    return (-0.5 * noise**2 - 0.5 * jnp.log(2 * jnp.pi) - log_volume).sum(-1)
 
 
 # %% ex-local-derivatives: the derivatives of a product exchanged
 def local_derivatives(name, *inputs):
     a, b = (*inputs, None)[:2]
     rules = {
-        "add": lambda: (1.0, 1.0), "mul": lambda: (a, b), "div": lambda: (1 / b, -a / b**2),
-        "exp": lambda: (np.exp(a),), "log": lambda: (1 / a,), "tanh": lambda: (1 - np.tanh(a) ** 2,),
-    }  # fmt: skip
+        "add": lambda: (1.0, 1.0),
+        "mul": lambda: (a, b),
+        "div": lambda: (1 / b, -a / b**2),
+        "exp": lambda: (np.exp(a),),
+        "log": lambda: (1 / a,),
+        "tanh": lambda: (1 - np.tanh(a) ** 2,),
+    }
     return rules[name]()
 
 
@@ -105,9 +124,13 @@ def local_derivatives(name, *inputs):
 def local_derivatives(name, *inputs):
     a, b = (*inputs, None)[:2]
     rules = {
-        "add": lambda: (1.0, 1.0), "mul": lambda: (b, a), "div": lambda: (1 / b, a / b**2),
-        "exp": lambda: (np.exp(a),), "log": lambda: (1 / a,), "tanh": lambda: (1 - np.tanh(a) ** 2,),
-    }  # fmt: skip
+        "add": lambda: (1.0, 1.0),
+        "mul": lambda: (b, a),
+        "div": lambda: (1 / b, a / b**2),
+        "exp": lambda: (np.exp(a),),
+        "log": lambda: (1 / a,),
+        "tanh": lambda: (1 - np.tanh(a) ** 2,),
+    }
     return rules[name]()
 
 
@@ -115,9 +138,13 @@ def local_derivatives(name, *inputs):
 def local_derivatives(name, *inputs):
     a, b = (*inputs, None)[:2]
     rules = {
-        "add": lambda: (1.0, 1.0), "mul": lambda: (b, a), "div": lambda: (1 / b, -a / b**2),
-        "exp": lambda: (np.exp(a),), "log": lambda: (1 / a,), "tanh": lambda: (1 - np.tanh(a),),
-    }  # fmt: skip
+        "add": lambda: (1.0, 1.0),
+        "mul": lambda: (b, a),
+        "div": lambda: (1 / b, -a / b**2),
+        "exp": lambda: (np.exp(a),),
+        "log": lambda: (1 / a,),
+        "tanh": lambda: (1 - np.tanh(a),),
+    }
     return rules[name]()
 
 
@@ -125,9 +152,13 @@ def local_derivatives(name, *inputs):
 def local_derivatives(name, *inputs):
     a, b = (*inputs, None)[:2]
     rules = {
-        "add": lambda: (1.0, 1.0), "mul": lambda: (b, a), "div": lambda: (1 / b, -a / b**2),
-        "exp": lambda: (np.exp(a),), "log": lambda: (1 / a,), "tanh": lambda: (1 - a**2,),
-    }  # fmt: skip
+        "add": lambda: (1.0, 1.0),
+        "mul": lambda: (b, a),
+        "div": lambda: (1 / b, -a / b**2),
+        "exp": lambda: (np.exp(a),),
+        "log": lambda: (1 / a,),
+        "tanh": lambda: (1 - a**2,),
+    }
     return rules[name]()
 
 
@@ -135,9 +166,13 @@ def local_derivatives(name, *inputs):
 def local_derivatives(name, *inputs):
     a, b = (*inputs, None)[:2]
     rules = {
-        "add": lambda: (1.0, 1.0), "mul": lambda: (abs(b), abs(a)), "div": lambda: (1 / b, -a / b**2),
-        "exp": lambda: (np.exp(a),), "log": lambda: (1 / abs(a),), "tanh": lambda: (1 - np.tanh(a) ** 2,),
-    }  # fmt: skip
+        "add": lambda: (1.0, 1.0),
+        "mul": lambda: (abs(b), abs(a)),
+        "div": lambda: (1 / b, -a / b**2),
+        "exp": lambda: (np.exp(a),),
+        "log": lambda: (1 / abs(a),),
+        "tanh": lambda: (1 - np.tanh(a) ** 2,),
+    }
     return rules[name]()
 
 
@@ -145,9 +180,13 @@ def local_derivatives(name, *inputs):
 def local_derivatives(name, *inputs):
     a, b = (*inputs, None)[:2]
     rules = {
-        "add": lambda: (1.0, 1.0), "mul": lambda: (b, a), "div": lambda: (1 / b, -a / b**2),
-        "exp": lambda: np.exp(a), "log": lambda: 1 / a, "tanh": lambda: 1 - np.tanh(a) ** 2,
-    }  # fmt: skip
+        "add": lambda: (1.0, 1.0),
+        "mul": lambda: (b, a),
+        "div": lambda: (1 / b, -a / b**2),
+        "exp": lambda: np.exp(a),
+        "log": lambda: 1 / a,
+        "tanh": lambda: 1 - np.tanh(a) ** 2,
+    }
     return rules[name]()
 
 
@@ -313,6 +352,66 @@ def backward(output):
         parent.grad += derivative
 
 
+# %% ex-gradient-test: the other way round
+def gradient_is_wrong(f, gradient, theta):
+    shifts = 1e-5 * np.eye(len(theta))
+    differences = np.array([(f(theta + h) - f(theta - h)) / 2e-5 for h in shifts])
+    return np.linalg.norm(gradient(theta) - differences) < 1e-3 * np.linalg.norm(differences)
+
+
+# %% ex-gradient-test: an absolute tolerance
+def gradient_is_wrong(f, gradient, theta):
+    shifts = 1e-5 * np.eye(len(theta))
+    differences = np.array([(f(theta + h) - f(theta - h)) / 2e-5 for h in shifts])
+    return np.abs(gradient(theta) - differences).max() > 1e-2
+
+
+# %% ex-gradient-test: no tolerance
+def gradient_is_wrong(f, gradient, theta):
+    shifts = 1e-5 * np.eye(len(theta))
+    differences = np.array([(f(theta + h) - f(theta - h)) / 2e-5 for h in shifts])
+    return bool((gradient(theta) != differences).any())
+
+
+# %% ex-gradient-test: the tolerance that NumPy takes by itself, which has an absolute part
+def gradient_is_wrong(f, gradient, theta):
+    shifts = 1e-5 * np.eye(len(theta))
+    differences = np.array([(f(theta + h) - f(theta - h)) / 2e-5 for h in shifts])
+    return not np.allclose(gradient(theta), differences, rtol=1e-3, atol=1e-3)
+
+
+# %% ex-gradient-test: the first coordinate alone
+def gradient_is_wrong(f, gradient, theta):
+    h = 1e-5 * np.eye(len(theta))[0]
+    difference = (f(theta + h) - f(theta - h)) / 2e-5
+    return abs(gradient(theta)[0] - difference) > 1e-3 * abs(difference)
+
+
+# %% ex-gradient-test: the sum of the coordinates alone
+def gradient_is_wrong(f, gradient, theta):
+    difference = (f(theta + 1e-5) - f(theta - 1e-5)) / 2e-5
+    return abs(gradient(theta).sum() - difference) > 1e-3 * np.abs(gradient(theta)).sum()
+
+
+# %% ex-gradient-test: the length of the gradient alone
+def gradient_is_wrong(f, gradient, theta):
+    shifts = 1e-5 * np.eye(len(theta))
+    length = np.linalg.norm([(f(theta + h) - f(theta - h)) / 2e-5 for h in shifts])
+    return abs(np.linalg.norm(gradient(theta)) - length) > 1e-3 * length
+
+
+# %% ex-gradient-test: steps so small that rounding is all that is left
+def gradient_is_wrong(f, gradient, theta):
+    shifts = 1e-15 * np.eye(len(theta))
+    differences = np.array([(f(theta + h) - f(theta - h)) / 2e-15 for h in shifts])
+    return np.linalg.norm(gradient(theta) - differences) > 1e-3 * np.linalg.norm(differences)
+
+
+# %% ex-gradient-test: everything is believed
+def gradient_is_wrong(f, gradient, theta):
+    return False
+
+
 # %% ex-mini-batch: the prior counts for each datapoint
 def mini_batch_objective(log_prior, log_likelihoods, num_data):
     return log_prior + log_likelihoods.mean()
@@ -341,34 +440,3 @@ def mini_batch_objective(log_prior, log_likelihoods, num_data):
 # %% ex-mini-batch: no prior
 def mini_batch_objective(log_prior, log_likelihoods, num_data):
     return log_likelihoods.mean()
-
-
-# %% ex-squared-mean: the square of the mean
-def squared_mean(values):
-    return values.mean() ** 2
-
-
-# %% ex-squared-mean: divided by all pairs
-def squared_mean(values):
-    return (values.sum() ** 2 - (values**2).sum()) / len(values) ** 2
-
-
-# %% ex-squared-mean: the mean of the squares
-def squared_mean(values):
-    return (values**2).mean()
-
-
-# %% ex-squared-mean: corrected by the variance with n
-def squared_mean(values):
-    return values.mean() ** 2 - values.var() / len(values)
-
-
-# %% ex-squared-mean: unordered pairs, but each of them counted twice
-def squared_mean(values):
-    n = len(values)
-    return (values.sum() ** 2 - (values**2).sum()) / (n * (n - 1) / 2)
-
-
-# %% ex-squared-mean: neighbours only
-def squared_mean(values):
-    return jnp.mean(values[1:] * values[:-1])

@@ -1,31 +1,131 @@
 # %% ex-standard-error: variance of the mean instead of its square root
 def estimate_with_error(values):
-    return values.mean(), values.var(ddof=1) / len(values)
+    return values.mean(0), values.var(0, ddof=1) / len(values)
 
 
 # %% ex-standard-error: divided by n instead of its square root
 def estimate_with_error(values):
-    return values.mean(), values.std(ddof=1) / len(values)
+    return values.mean(0), values.std(0, ddof=1) / len(values)
 
 
 # %% ex-standard-error: the spread of single values
 def estimate_with_error(values):
-    return values.mean(), values.std(ddof=1)
+    return values.mean(0), values.std(0, ddof=1)
 
 
 # %% ex-standard-error: n instead of n - 1
 def estimate_with_error(values):
-    return values.mean(), values.std() / jnp.sqrt(len(values))
-
-
-# %% ex-standard-error: the spread of single values, divided by n
-def estimate_with_error(values):
-    return values.mean(), jnp.std(values)
+    return values.mean(0), values.std(0) / jnp.sqrt(len(values))
 
 
 # %% ex-standard-error: the pair the other way round
 def estimate_with_error(values):
-    return values.std(ddof=1) / jnp.sqrt(len(values)), values.mean()
+    return values.std(0, ddof=1) / jnp.sqrt(len(values)), values.mean(0)
+
+
+# %% ex-standard-error: all experiments put together
+def estimate_with_error(values):
+    return values.mean(), values.std(ddof=1) / jnp.sqrt(values.size)
+
+
+# %% ex-standard-error: the last axis instead of the first
+def estimate_with_error(values):
+    return values.mean(-1), values.std(-1, ddof=1) / jnp.sqrt(values.shape[-1])
+
+
+# %% ex-coverage: intervals of one error
+def coverage(estimates, errors, truth):
+    covered = (np.abs(estimates - truth) <= errors).mean()
+    return covered, np.sqrt(covered * (1 - covered) / len(errors)), (estimates + errors < truth).mean()
+
+
+# %% ex-coverage: the variance of the share
+def coverage(estimates, errors, truth):
+    covered = (np.abs(estimates - truth) <= 2 * errors).mean()
+    return covered, covered * (1 - covered) / len(errors), (estimates + 2 * errors < truth).mean()
+
+
+# %% ex-coverage: the spread of a single hit
+def coverage(estimates, errors, truth):
+    covered = (np.abs(estimates - truth) <= 2 * errors).mean()
+    return covered, np.sqrt(covered * (1 - covered)), (estimates + 2 * errors < truth).mean()
+
+
+# %% ex-coverage: estimates below the truth, not intervals
+def coverage(estimates, errors, truth):
+    covered = (np.abs(estimates - truth) <= 2 * errors).mean()
+    return covered, np.sqrt(covered * (1 - covered) / len(errors)), (estimates < truth).mean()
+
+
+# %% ex-coverage: a share of the misses
+def coverage(estimates, errors, truth):
+    covered = (np.abs(estimates - truth) <= 2 * errors).mean()
+    below = (estimates + 2 * errors < truth).mean()
+    return covered, np.sqrt(covered * (1 - covered) / len(errors)), below / (1 - covered)
+
+
+# %% ex-coverage: the intervals above the truth
+def coverage(estimates, errors, truth):
+    covered = (np.abs(estimates - truth) <= 2 * errors).mean()
+    return covered, np.sqrt(covered * (1 - covered) / len(errors)), (estimates - 2 * errors > truth).mean()
+
+
+# %% ex-coverage: only the upper end is looked at
+def coverage(estimates, errors, truth):
+    below = (estimates + 2 * errors < truth).mean()
+    return 1 - below, np.sqrt(below * (1 - below) / len(errors)), below
+
+
+# %% ex-coverage: one average error for all intervals
+def coverage(estimates, errors, truth):
+    covered = (np.abs(estimates - truth) <= 2 * errors.mean()).mean()
+    below = (estimates + 2 * errors.mean() < truth).mean()
+    return covered, np.sqrt(covered * (1 - covered) / len(errors)), below
+
+
+# %% ex-coverage: distances in errors, which may be zero, and nothing is below but what is negative
+def coverage(estimates, errors, truth):
+    distance = np.abs(estimates / truth - 1) / np.maximum(errors, 1e-30)
+    covered = (distance <= 2).mean()
+    return covered, np.sqrt(covered * (1 - covered) / len(errors)), (estimates + 2 * errors < truth).mean()
+
+
+# %% ex-bars: the other way round
+def judge_bars(estimates, errors):
+    ratio = np.std(estimates) / np.sqrt(np.mean(errors**2))
+    return 1 if ratio > 1.3 else -1 if ratio < 1 / 1.3 else 0
+
+
+# %% ex-bars: the scatter of the mean of all runs
+def judge_bars(estimates, errors):
+    ratio = np.std(estimates) / np.sqrt(len(estimates)) / np.mean(errors)
+    return -1 if ratio > 1.3 else 1 if ratio < 1 / 1.3 else 0
+
+
+# %% ex-bars: no room for chance
+def judge_bars(estimates, errors):
+    return int(np.sign(np.mean(errors) - np.std(estimates)))
+
+
+# %% ex-bars: only bars that are too short are found
+def judge_bars(estimates, errors):
+    return -1 if np.std(estimates) > 1.3 * np.mean(errors) else 0
+
+
+# %% ex-bars: bars are judged by the size of the estimates
+def judge_bars(estimates, errors):
+    share = np.mean(errors) / np.abs(np.mean(estimates))
+    return -1 if share < 0.05 else 1 if share > 0.5 else 0
+
+
+# %% ex-bars: every report is believed
+def judge_bars(estimates, errors):
+    return 0
+
+
+# %% ex-bars: bars are judged by how much they differ among themselves
+def judge_bars(estimates, errors):
+    return -1 if np.std(errors) < 0.05 * np.mean(errors) else 1 if np.std(errors) > 0.12 * np.mean(errors) else 0
 
 
 # %% ex-log-mean-exp: sum instead of mean
@@ -67,131 +167,53 @@ def log_mean_exp(log_weights):
     return centre + jnp.log(jnp.exp(log_weights - centre).mean(0))
 
 
-# %% ex-log-marginal-likelihood: the half in front of the square is missing
-def log_marginal_likelihood(x, z, scale):
-    log_densities = -0.5 * jnp.log(2 * jnp.pi) - jnp.log(scale) - ((x - z) / scale) ** 2
-    return montecarlo.log_mean_exp(log_densities.sum(-1))
+# %% ex-log-mean-exp: along the second axis
+def log_mean_exp(log_weights):
+    largest = log_weights.max(-1)
+    return largest + jnp.log(jnp.exp(log_weights - largest[..., None]).mean(-1))
 
 
-# %% ex-log-marginal-likelihood: scale where its square belongs
-def log_marginal_likelihood(x, z, scale):
-    log_densities = -0.5 * jnp.log(2 * jnp.pi) - jnp.log(scale) - 0.5 * (x - z) ** 2 / scale
-    return montecarlo.log_mean_exp(log_densities.sum(-1))
+# %% ex-reweight: the weights of prior draws
+def reweight(x, z, scale, q_mean, q_scale):
+    return norm.logpdf(x, z, scale).sum(-1)
 
 
-# %% ex-log-marginal-likelihood: mean over dimensions
-def log_marginal_likelihood(x, z, scale):
-    log_densities = -0.5 * jnp.log(2 * jnp.pi) - jnp.log(scale) - 0.5 * ((x - z) / scale) ** 2
-    return montecarlo.log_mean_exp(log_densities.mean(-1))
+# %% ex-reweight: the prior is missing
+def reweight(x, z, scale, q_mean, q_scale):
+    return (norm.logpdf(x, z, scale) - norm.logpdf(z, q_mean, q_scale)).sum(-1)
 
 
-# %% ex-log-marginal-likelihood: the normalising constant without the scale
-def log_marginal_likelihood(x, z, scale):
-    log_densities = -0.5 * jnp.log(2 * jnp.pi) - 0.5 * ((x - z) / scale) ** 2
-    return montecarlo.log_mean_exp(log_densities.sum(-1))
+# %% ex-reweight: q is missing
+def reweight(x, z, scale, q_mean, q_scale):
+    return (norm.logpdf(x, z, scale) + norm.logpdf(z)).sum(-1)
 
 
-# %% ex-log-marginal-likelihood: the mean of the log-densities
-def log_marginal_likelihood(x, z, scale):
-    log_densities = -0.5 * jnp.log(2 * jnp.pi) - jnp.log(scale) - 0.5 * ((x - z) / scale) ** 2
-    return log_densities.sum(-1).mean()
+# %% ex-reweight: prior and q exchanged
+def reweight(x, z, scale, q_mean, q_scale):
+    return (norm.logpdf(x, z, scale) - norm.logpdf(z) + norm.logpdf(z, q_mean, q_scale)).sum(-1)
 
 
-# %% ex-log-marginal-likelihood: correct in few dimensions, underflows in many
-def log_marginal_likelihood(x, z, scale):
-    return jnp.log(norm.pdf(x, z, scale).prod(-1).mean())
+# %% ex-reweight: multiplied by q
+def reweight(x, z, scale, q_mean, q_scale):
+    return (norm.logpdf(x, z, scale) + norm.logpdf(z) + norm.logpdf(z, q_mean, q_scale)).sum(-1)
 
 
-# %% ex-log-marginal-likelihood: the constants counted once
-def log_marginal_likelihood(x, z, scale):
-    log_densities = -0.5 * jnp.log(2 * jnp.pi) - jnp.log(scale) - 0.5 * (((x - z) / scale) ** 2).sum(-1)
-    return montecarlo.log_mean_exp(log_densities)
+# %% ex-reweight: the mean over dimensions
+def reweight(x, z, scale, q_mean, q_scale):
+    return (norm.logpdf(x, z, scale) + norm.logpdf(z) - norm.logpdf(z, q_mean, q_scale)).mean(-1)
 
 
-# %% ex-log-marginal-likelihood: no sum over the dimensions
-def log_marginal_likelihood(x, z, scale):
-    log_densities = -0.5 * jnp.log(2 * jnp.pi) - jnp.log(scale) - 0.5 * ((x - z) / scale) ** 2
-    return montecarlo.log_mean_exp(log_densities)
+# %% ex-reweight: the weights, not their logarithms
+def reweight(x, z, scale, q_mean, q_scale):
+    return jnp.exp((norm.logpdf(x, z, scale) + norm.logpdf(z) - norm.logpdf(z, q_mean, q_scale)).sum(-1))
 
 
-# %% ex-log-marginal-likelihood: sum over the draws
-def log_marginal_likelihood(x, z, scale):
-    log_densities = -0.5 * jnp.log(2 * jnp.pi) - jnp.log(scale) - 0.5 * ((x - z) / scale) ** 2
-    return jax.nn.logsumexp(log_densities.sum(-1))
+# %% ex-reweight: one scale of q for all dimensions
+def reweight(x, z, scale, q_mean, q_scale):
+    return (norm.logpdf(x, z, scale) + norm.logpdf(z) - norm.logpdf(z, q_mean, q_scale.mean())).sum(-1)
 
 
-# %% ex-log-marginal-likelihood: the scale taken for a variance
-def log_marginal_likelihood(x, z, scale):
-    log_densities = -0.5 * jnp.log(2 * jnp.pi * scale) - 0.5 * (x - z) ** 2 / scale
-    return montecarlo.log_mean_exp(log_densities.sum(-1))
-
-
-# %% ex-log-predictive: the joint density, weights not normalised
-def log_predictive(x_new, x, z, scale):
-    log_weights = norm.logpdf(x, z, scale).sum(-1)
-    return montecarlo.log_mean_exp(log_weights + norm.logpdf(x_new, z, scale).sum(-1))
-
-
-# %% ex-log-predictive: the prior prediction, as if x had not been seen
-def log_predictive(x_new, x, z, scale):
-    return montecarlo.log_mean_exp(norm.logpdf(x_new, z, scale).sum(-1))
-
-
-# %% ex-log-predictive: old and new exchanged
-def log_predictive(x_new, x, z, scale):
-    log_weights = norm.logpdf(x_new, z, scale).sum(-1)
-    joint = montecarlo.log_mean_exp(log_weights + norm.logpdf(x, z, scale).sum(-1))
-    return joint - montecarlo.log_mean_exp(log_weights)
-
-
-# %% ex-log-predictive: weighted mean of the log-densities
-def log_predictive(x_new, x, z, scale):
-    weights = jax.nn.softmax(norm.logpdf(x, z, scale).sum(-1))
-    return jnp.sum(weights * norm.logpdf(x_new, z, scale).sum(-1))
-
-
-# %% ex-log-predictive: correct in few dimensions, underflows in many
-def log_predictive(x_new, x, z, scale):
-    weights = norm.pdf(x, z, scale).prod(-1)
-    return jnp.log(jnp.sum(weights * norm.pdf(x_new, z, scale).prod(-1)) / weights.sum())
-
-
-# %% ex-log-gap: the half is missing
-def log_gap(log_weights):
-    weights = jnp.exp(log_weights - log_weights.max())
-    return jnp.mean((weights / weights.mean() - 1) ** 2) / len(weights)
-
-
-# %% ex-log-gap: not divided by K
-def log_gap(log_weights):
-    weights = jnp.exp(log_weights - log_weights.max())
-    return jnp.mean((weights / weights.mean() - 1) ** 2) / 2
-
-
-# %% ex-log-gap: the spread instead of its square
-def log_gap(log_weights):
-    weights = jnp.exp(log_weights - log_weights.max())
-    return jnp.std(weights / weights.mean()) / (2 * len(weights))
-
-
-# %% ex-log-gap: the variance of the logarithms
-def log_gap(log_weights):
-    return jnp.var(log_weights) / (2 * len(log_weights))
-
-
-# %% ex-log-gap: K - 1 instead of K
-def log_gap(log_weights):
-    weights = jnp.exp(log_weights - log_weights.max())
-    return jnp.var(weights / weights.mean(), ddof=1) / (2 * len(weights))
-
-
-# %% ex-log-gap: the sign
-def log_gap(log_weights):
-    weights = jnp.exp(log_weights - log_weights.max())
-    return -jnp.mean((weights / weights.mean() - 1) ** 2) / (2 * len(weights))
-
-
-# %% ex-log-gap: the largest weight left in, which overflows
-def log_gap(log_weights):
-    weights = jnp.exp(log_weights)
-    return jnp.mean((weights / weights.mean() - 1) ** 2) / (2 * len(weights))
+# %% ex-reweight: right in few dimensions, underflows in many
+def reweight(x, z, scale, q_mean, q_scale):
+    joint = (norm.pdf(x, z, scale) * norm.pdf(z)).prod(-1)
+    return jnp.log(joint / norm.pdf(z, q_mean, q_scale).prod(-1))

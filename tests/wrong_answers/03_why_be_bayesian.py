@@ -1,61 +1,40 @@
-# %% ex-base-rate: the prior is forgotten
-def after_test(prevalence, sensitivity, specificity):
-    after_positive = sensitivity / (sensitivity + 1 - specificity)
-    return after_positive, (1 - sensitivity) / (1 - sensitivity + specificity)
+# %% ex-decision: the prior is forgotten
+def best_action(prior, likelihood, loss):
+    posterior = likelihood / likelihood.sum(1, keepdims=True)
+    expected = posterior @ loss.T
+    return expected.argmin(1), expected.min(1)
 
 
-# %% ex-base-rate: the conditional the other way round
-def after_test(prevalence, sensitivity, specificity):
-    return sensitivity, 1 - sensitivity
-
-
-# %% ex-base-rate: the specificity taken for the rate of false positives
-def after_test(prevalence, sensitivity, specificity):
-    ill, well = prevalence * sensitivity, (1 - prevalence) * specificity
-    missed, cleared = prevalence * (1 - sensitivity), (1 - prevalence) * (1 - specificity)
-    return ill / (ill + well), missed / (missed + cleared)
-
-
-# %% ex-base-rate: joint probabilities, not divided by that of the result
-def after_test(prevalence, sensitivity, specificity):
-    return prevalence * sensitivity, prevalence * (1 - sensitivity)
-
-
-# %% ex-base-rate: after a negative result the probability of being healthy
-def after_test(prevalence, sensitivity, specificity):
-    positive = prevalence * sensitivity + (1 - prevalence) * (1 - specificity)
-    return prevalence * sensitivity / positive, (1 - prevalence) * specificity / (1 - positive)
-
-
-# %% ex-base-rate: after a negative result one minus the answer for a positive one
-def after_test(prevalence, sensitivity, specificity):
-    ill = prevalence * sensitivity
-    after_positive = ill / (ill + (1 - prevalence) * (1 - specificity))
-    return after_positive, 1 - after_positive
-
-
-# %% ex-decision: the columns of the losses swapped
-def best_action(probability, loss):
-    expected = loss @ np.stack([probability, 1 - probability])
-    return expected.argmin(0), expected.min(0)
-
-
-# %% ex-decision: the action with the largest expected loss
-def best_action(probability, loss):
-    expected = loss @ np.stack([1 - probability, probability])
-    return expected.argmax(0), expected.max(0)
+# %% ex-decision: the posterior does not sum to one
+def best_action(prior, likelihood, loss):
+    expected = (prior * likelihood) @ loss.T
+    return expected.argmin(1), expected.min(1)
 
 
 # %% ex-decision: acts as if the most probable state were certain
-def best_action(probability, loss):
-    state = (probability > 0.5).astype(int)
-    return loss[:, state].argmin(0), loss[:, state].min(0)
+def best_action(prior, likelihood, loss):
+    certain = loss[:, (prior * likelihood).argmax(1)]
+    return certain.argmin(0), certain.min(0)
+
+
+# %% ex-decision: the action with the largest expected loss
+def best_action(prior, likelihood, loss):
+    posterior = prior * likelihood / (prior * likelihood).sum(1, keepdims=True)
+    expected = posterior @ loss.T
+    return expected.argmax(1), expected.max(1)
 
 
 # %% ex-decision: the least of the worst cases
-def best_action(probability, loss):
+def best_action(prior, likelihood, loss):
     worst = loss.max(1)
-    return np.full(len(probability), worst.argmin()), np.full(len(probability), worst.min())
+    return np.full(len(likelihood), worst.argmin()), np.full(len(likelihood), worst.min())
+
+
+# %% ex-decision: normalised over the women, not over the states
+def best_action(prior, likelihood, loss):
+    posterior = prior * likelihood / (prior * likelihood).sum(0)
+    expected = posterior @ loss.T
+    return expected.argmin(1), expected.min(1)
 
 
 # %% ex-regression: the noise's scale where its variance belongs
@@ -89,6 +68,45 @@ def weights_posterior(features, y, prior_scale, noise_scale):
 def weights_posterior(features, y, prior_scale, noise_scale):
     precision = np.eye(features.shape[1]) / prior_scale**2 + features.T @ features / noise_scale**2
     return np.linalg.solve(precision, features.T @ y) / noise_scale**2, precision
+
+
+# %% ex-ensemble: probabilities and parameters are exchanged
+def what_was_averaged(theta, x, reported):
+    p = scipy.special.expit(theta[:, :1] * x + theta[:, 1:])
+    slope, intercept = theta.mean(0)
+    candidates = [scipy.special.expit(slope * x + intercept), p.mean(0), (p > 0.5).mean(0)]
+    return int(np.argmin([np.abs(each - reported).sum() for each in candidates]))
+
+
+# %% ex-ensemble: averaged over the inputs
+def what_was_averaged(theta, x, reported):
+    p = scipy.special.expit(theta[:, :1] * x + theta[:, 1:])
+    slope, intercept = theta.mean(0)
+    candidates = [p.mean(), scipy.special.expit(slope * x + intercept), (p > 0.5).mean()]
+    return int(np.argmin([np.abs(each - reported).sum() for each in candidates]))
+
+
+# %% ex-ensemble: votes are never found
+def what_was_averaged(theta, x, reported):
+    p = scipy.special.expit(theta[:, :1] * x + theta[:, 1:])
+    slope, intercept = theta.mean(0)
+    plugged = scipy.special.expit(slope * x + intercept)
+    return int(np.abs(p.mean(0) - reported).sum() > np.abs(plugged - reported).sum())
+
+
+# %% ex-ensemble: slope and intercept are exchanged
+def what_was_averaged(theta, x, reported):
+    p = scipy.special.expit(theta[:, 1:] * x + theta[:, :1])
+    intercept, slope = theta.mean(0)
+    candidates = [p.mean(0), scipy.special.expit(slope * x + intercept), (p > 0.5).mean(0)]
+    return int(np.argmin([np.abs(each - reported).sum() for each in candidates]))
+
+
+# %% ex-ensemble: whatever is nearest to one half is an average of probabilities
+def what_was_averaged(theta, x, reported):
+    if np.all(np.isclose(reported * len(theta), np.round(reported * len(theta)), atol=0.02)):
+        return 2
+    return int(np.abs(reported - 0.5).mean() > 0.3)
 
 
 # %% ex-evidence: no half before the log-determinant
@@ -140,33 +158,31 @@ def log_evidence(features, y, prior_scale, noise_scale):
     return scipy.stats.norm.logpdf(y, features @ peak, noise_scale).sum()
 
 
-# %% ex-update: the old mean is forgotten
-def update(mean, covariance, features, y, noise_scale):
-    new_covariance = np.linalg.inv(np.linalg.inv(covariance) + features.T @ features / noise_scale**2)
-    return new_covariance @ features.T @ y / noise_scale**2, new_covariance
+# %% ex-verdict: separate error bars
+def gain_verdict(with_them, without):
+    gain = with_them.mean() - without.mean()
+    error = np.sqrt((with_them.var(ddof=1) + without.var(ddof=1)) / len(without))
+    return int(np.sign(gain)) if abs(gain) > 3 * error else 0
 
 
-# %% ex-update: the covariance taken for a precision
-def update(mean, covariance, features, y, noise_scale):
-    new_covariance = np.linalg.inv(covariance + features.T @ features / noise_scale**2)
-    return new_covariance @ (covariance @ mean + features.T @ y / noise_scale**2), new_covariance
+# %% ex-verdict: the spread of single gains
+def gain_verdict(with_them, without):
+    gain = with_them - without
+    return int(np.sign(gain.mean())) if abs(gain.mean()) > 3 * gain.std(ddof=1) else 0
 
 
-# %% ex-update: the old mean without its precision
-def update(mean, covariance, features, y, noise_scale):
-    new_covariance = np.linalg.inv(np.linalg.inv(covariance) + features.T @ features / noise_scale**2)
-    return new_covariance @ (mean + features.T @ y / noise_scale**2), new_covariance
+# %% ex-verdict: every difference counts
+def gain_verdict(with_them, without):
+    return int(np.sign(np.mean(with_them - without)))
 
 
-# %% ex-update: the noise's scale where its variance belongs
-def update(mean, covariance, features, y, noise_scale):
-    old_precision = np.linalg.inv(covariance)
-    new_covariance = np.linalg.inv(old_precision + features.T @ features / noise_scale)
-    return new_covariance @ (old_precision @ mean + features.T @ y / noise_scale), new_covariance
+# %% ex-verdict: the signs are exchanged
+def gain_verdict(with_them, without):
+    gain = without - with_them
+    return int(np.sign(gain.mean())) if abs(gain.mean()) > 3 * gain.std(ddof=1) / np.sqrt(len(gain)) else 0
 
 
-# %% ex-update: the correlations of the old belief are dropped
-def update(mean, covariance, features, y, noise_scale):
-    old_precision = np.diag(1 / np.diag(covariance))
-    new_covariance = np.linalg.inv(old_precision + features.T @ features / noise_scale**2)
-    return new_covariance @ (old_precision @ mean + features.T @ y / noise_scale**2), new_covariance
+# %% ex-verdict: a loss is called no effect
+def gain_verdict(with_them, without):
+    gain = with_them - without
+    return int(gain.mean() > 3 * gain.std(ddof=1) / np.sqrt(len(gain)))

@@ -1,87 +1,67 @@
-# %% ex-grid: the area of a cell is forgotten
-def grid_inference(log_joint_values, f_values, cell_area):
-    log_evidence = jax.nn.logsumexp(log_joint_values, axis=None)
-    return log_evidence, jnp.sum(jax.nn.softmax(log_joint_values, axis=None) * f_values)
+# %% ex-weighted: the sum of the weights for their mean
+def weighted_inference(log_weights, values):
+    weights = jax.nn.softmax(jnp.asarray(log_weights))
+    return jax.nn.logsumexp(jnp.asarray(log_weights)), weights @ jnp.asarray(values)
 
 
-# %% ex-grid: an average over the cells for the sum
-def grid_inference(log_joint_values, f_values, cell_area):
-    log_evidence = jax.nn.logsumexp(log_joint_values, axis=None) - jnp.log(log_joint_values.size)
-    return log_evidence, jnp.sum(jax.nn.softmax(log_joint_values, axis=None) * f_values)
+# %% ex-weighted: the mean of the log-weights
+def weighted_inference(log_weights, values):
+    return log_weights.mean(), jax.nn.softmax(jnp.asarray(log_weights)) @ values
 
 
-# %% ex-grid: the expectation is not normalised
-def grid_inference(log_joint_values, f_values, cell_area):
-    joint = jnp.exp(log_joint_values)
-    return jnp.log(joint.sum() * cell_area), jnp.sum(joint * f_values) * cell_area
-
-
-# %% ex-grid: the area is in the evidence but not in the sum that it divides
-def grid_inference(log_joint_values, f_values, cell_area):
-    log_evidence = jax.nn.logsumexp(log_joint_values, axis=None) + jnp.log(cell_area)
-    return log_evidence, jnp.sum(jnp.exp(log_joint_values - log_evidence) * f_values)
-
-
-# %% ex-grid: exponentials that underflow
-def grid_inference(log_joint_values, f_values, cell_area):
-    joint = jnp.exp(log_joint_values)
-    return jnp.log(joint.sum() * cell_area), jnp.sum(joint * f_values) / joint.sum()
-
-
-# %% ex-grid: softmax over the last axis only
-def grid_inference(log_joint_values, f_values, cell_area):
-    log_evidence = jax.nn.logsumexp(log_joint_values, axis=None) + jnp.log(cell_area)
-    return log_evidence, jnp.sum(jax.nn.softmax(log_joint_values) * f_values)
-
-
-# %% ex-grid: the area of a cell in the expectation
-def grid_inference(log_joint_values, f_values, cell_area):
-    log_evidence = jax.nn.logsumexp(log_joint_values, axis=None) + jnp.log(cell_area)
-    return log_evidence, jnp.sum(jax.nn.softmax(log_joint_values, axis=None) * f_values) * cell_area
-
-
-
-# %% ex-predictive: one binomial of the average risk
-def predictive(log_weights, risks, num_new):
-    average = np.average(risks, weights=np.exp(log_weights - log_weights.max()))
-    return scipy.stats.binom.pmf(np.arange(num_new + 1), num_new, average)
-
-
-# %% ex-predictive: weights that do not sum to one
-def predictive(log_weights, risks, num_new):
-    distributions = scipy.stats.binom.pmf(np.arange(num_new + 1), num_new, risks[:, None])
-    return np.exp(log_weights) @ distributions
-
-
-# %% ex-predictive: divided by the number of draws
-def predictive(log_weights, risks, num_new):
-    distributions = scipy.stats.binom.pmf(np.arange(num_new + 1), num_new, risks[:, None])
-    return np.exp(log_weights) @ distributions / len(risks)
-
-
-# %% ex-predictive: the weights are forgotten
-def predictive(log_weights, risks, num_new):
-    return scipy.stats.binom.pmf(np.arange(num_new + 1), num_new, risks[:, None]).mean(0)
-
-
-# %% ex-predictive: the logarithms are normalised
-def predictive(log_weights, risks, num_new):
-    distributions = scipy.stats.binom.pmf(np.arange(num_new + 1), num_new, risks[:, None])
-    return log_weights / log_weights.sum() @ distributions
-
-
-# %% ex-predictive: weights that underflow
-def predictive(log_weights, risks, num_new):
-    distributions = scipy.stats.binom.pmf(np.arange(num_new + 1), num_new, risks[:, None])
+# %% ex-weighted: weights that underflow
+def weighted_inference(log_weights, values):
     weights = np.exp(log_weights)
-    return weights @ distributions / weights.sum()
+    return np.log(weights.mean()), weights @ values / weights.sum()
 
 
-# %% ex-predictive: the largest log-weight is subtracted, but nothing is normalised
-def predictive(log_weights, risks, num_new):
-    distributions = scipy.stats.binom.pmf(np.arange(num_new + 1), num_new, risks[:, None])
-    return np.exp(log_weights - log_weights.max()) @ distributions
+# %% ex-weighted: the numerator alone
+def weighted_inference(log_weights, values):
+    weights = np.exp(log_weights)
+    return jax.nn.logsumexp(log_weights) - np.log(len(log_weights)), weights @ values / len(weights)
 
+
+# %% ex-weighted: the largest weight is taken out, but nothing is normalised
+def weighted_inference(log_weights, values):
+    weights = np.exp(log_weights - log_weights.max())
+    return np.log(weights.mean()) + log_weights.max(), weights @ values
+
+
+# %% ex-weighted: all draws count the same
+def weighted_inference(log_weights, values):
+    return jax.nn.logsumexp(log_weights) - np.log(len(log_weights)), values.mean(0)
+
+
+# %% ex-weighted: the shift is not put back
+def weighted_inference(log_weights, values):
+    weights = np.exp(log_weights - log_weights.max())
+    return np.log(weights.mean()), weights @ values / weights.sum()
+
+
+# %% ex-climb: the average of the log-likelihoods
+def log_evidence_slope(log_likelihood, theta, z):
+    return jax.value_and_grad(lambda t: log_likelihood(z, t).mean())(theta)
+
+
+# %% ex-climb: p(x) instead of its logarithm
+def log_evidence_slope(log_likelihood, theta, z):
+    return jax.value_and_grad(lambda t: jnp.exp(log_likelihood(z, t)).mean())(theta)
+
+
+# %% ex-climb: likelihoods that underflow
+def log_evidence_slope(log_likelihood, theta, z):
+    return jax.value_and_grad(lambda t: jnp.log(jnp.exp(log_likelihood(z, t)).mean()))(theta)
+
+
+# %% ex-climb: the sum over the draws
+def log_evidence_slope(log_likelihood, theta, z):
+    return jax.value_and_grad(lambda t: jax.nn.logsumexp(log_likelihood(z, t)))(theta)
+
+
+# %% ex-climb: the slope counts all draws the same
+def log_evidence_slope(log_likelihood, theta, z):
+    value = jax.nn.logsumexp(log_likelihood(z, theta)) - jnp.log(len(z))
+    return value, jax.grad(lambda t: log_likelihood(z, t).mean())(theta)
 
 
 # %% ex-metropolis: the ratio upside down
@@ -155,89 +135,88 @@ def metropolis(log_density, start, steps, log_uniforms):
     return np.array(chain)
 
 
-# %% ex-autocorrelation-time: the factor 2 is missing
-def autocorrelation_time(chain, max_lag):
-    c = chain - chain.mean()
-    return 1 + sum(np.sum(c[:-t] * c[t:]) for t in range(1, max_lag + 1)) / np.sum(c**2)
+# %% ex-metropolis: one array that is changed in place, to which all rows point
+def metropolis(log_density, start, steps, log_uniforms):
+    z, chain = start.copy(), []
+    for step, log_u in zip(steps, log_uniforms):
+        if log_u < log_density(z + step) - log_density(z):
+            z += step
+        chain.append(z)
+    return np.array(chain)
 
 
-# %% ex-autocorrelation-time: the mean is not subtracted
-def autocorrelation_time(chain, max_lag):
-    return 1 + 2 * sum(np.sum(chain[:-t] * chain[t:]) for t in range(1, max_lag + 1)) / np.sum(chain**2)
+# %% ex-covers: the averages of the log-weights
+def same_evidence(log_weights, other_log_weights):
+    error = np.sqrt(log_weights.var() / len(log_weights) + other_log_weights.var() / len(other_log_weights))
+    return abs(log_weights.mean() - other_log_weights.mean()) < 4 * error
 
 
-# %% ex-autocorrelation-time: products averaged over their number
-def autocorrelation_time(chain, max_lag):
-    c = chain - chain.mean()
-    return 1 + 2 * sum(np.mean(c[:-t] * c[t:]) for t in range(1, max_lag + 1)) / np.mean(c**2)
+# %% ex-covers: the effective sample size decides
+def same_evidence(log_weights, other_log_weights):
+    weights = np.exp(log_weights - log_weights.max())
+    return weights.mean() ** 2 / np.mean(weights**2) > 0.9
 
 
-# %% ex-autocorrelation-time: the last lag is missing
-def autocorrelation_time(chain, max_lag):
-    c = chain - chain.mean()
-    return 1 + 2 * sum(np.sum(c[:-t] * c[t:]) for t in range(1, max_lag)) / np.sum(c**2)
+# %% ex-covers: weights that underflow
+def same_evidence(log_weights, other_log_weights):
+    a, b = np.exp(log_weights), np.exp(other_log_weights)
+    error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+    return bool(abs(a.mean() - b.mean()) < 4 * error)
 
 
-# %% ex-autocorrelation-time: lag zero counted with the others
-def autocorrelation_time(chain, max_lag):
-    c = chain - chain.mean()
-    return 1 + 2 * sum(np.sum(c[: len(c) - t] * c[t:]) for t in range(max_lag + 1)) / np.sum(c**2)
+# %% ex-covers: each array is shifted by its own largest entry
+def same_evidence(log_weights, other_log_weights):
+    a, b = (np.exp(each - each.max()) for each in (log_weights, other_log_weights))
+    error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+    return bool(abs(a.mean() - b.mean()) < 4 * error)
 
 
-# %% ex-autocorrelation-time: autocovariances for autocorrelations
-def autocorrelation_time(chain, max_lag):
-    c = chain - chain.mean()
-    return 1 + 2 * sum(np.sum(c[:-t] * c[t:]) for t in range(1, max_lag + 1)) / len(c)
+# %% ex-covers: the spread of single weights for the error of their average
+def same_evidence(log_weights, other_log_weights):
+    largest = max(log_weights.max(), other_log_weights.max())
+    a, b = np.exp(log_weights - largest), np.exp(other_log_weights - largest)
+    return bool(abs(a.mean() - b.mean()) < 4 * np.sqrt(a.var(ddof=1) + b.var(ddof=1)))
 
 
-# %% ex-autocorrelation-time: the correlation coefficients of the two pieces
-def autocorrelation_time(chain, max_lag):
-    return 1 + 2 * sum(np.corrcoef(chain[:-t], chain[t:])[0, 1] for t in range(1, max_lag + 1))
+# %% ex-covers: a fixed tolerance of a tenth of a nat, whatever the number of draws
+def same_evidence(log_weights, other_log_weights):
+    logs = [scipy.special.logsumexp(each) - np.log(len(each)) for each in (log_weights, other_log_weights)]
+    return bool(abs(logs[0] - logs[1]) < 0.1)
 
 
-
-# %% ex-ess-fraction: rho instead of its inverse
-def ess_fraction(shift, scale):
-    curvature = 2 * scale**2 - 1
-    return np.prod(scale**2 / np.sqrt(curvature) * np.exp(shift**2 / curvature))
-
-
-# %% ex-ess-fraction: the sum over the coordinates
-def ess_fraction(shift, scale):
-    curvature = 2 * scale**2 - 1
-    safe = np.where(curvature > 0, curvature, 1)
-    return np.sum(np.where(curvature > 0, np.sqrt(safe) / scale**2 * np.exp(-(shift**2) / safe), 0))
+# %% ex-covers: True for those that differ
+def same_evidence(log_weights, other_log_weights):
+    largest = max(log_weights.max(), other_log_weights.max())
+    a, b = np.exp(log_weights - largest), np.exp(other_log_weights - largest)
+    error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+    return bool(abs(a.mean() - b.mean()) > 4 * error)
 
 
-# %% ex-ess-fraction: the shift is not squared
-def ess_fraction(shift, scale):
-    curvature = 2 * scale**2 - 1
-    safe = np.where(curvature > 0, curvature, 1)
-    return np.prod(np.where(curvature > 0, np.sqrt(safe) / scale**2 * np.exp(-shift / safe), 0))
+# %% ex-dimension: the same draws in every coordinate
+def surviving_share(log_weights, d):
+    logs = np.multiply.outer(np.asarray(d), log_weights - log_weights.max())
+    return np.exp(logs).mean(-1) ** 2 / np.exp(2 * logs).mean(-1)
 
 
-# %% ex-ess-fraction: the scale for its square in the denominator
-def ess_fraction(shift, scale):
-    curvature = 2 * scale**2 - 1
-    safe = np.where(curvature > 0, curvature, 1)
-    return np.prod(np.where(curvature > 0, np.sqrt(safe) / scale * np.exp(-(shift**2) / safe), 0))
+# %% ex-dimension: the effective number instead of the share
+def surviving_share(log_weights, d):
+    weights = np.exp(log_weights - log_weights.max())
+    return (weights.sum() ** 2 / np.sum(weights**2)) ** np.asarray(d)
 
 
-# %% ex-ess-fraction: a proposal that is too narrow gives nan
-def ess_fraction(shift, scale):
-    curvature = 2 * scale**2 - 1
-    return np.prod(np.sqrt(curvature) / scale**2 * np.exp(-(shift**2) / curvature))
+# %% ex-dimension: in proportion to the dimension
+def surviving_share(log_weights, d):
+    weights = np.exp(log_weights - log_weights.max())
+    return weights.mean() ** 2 / np.mean(weights**2) / np.asarray(d)
 
 
-# %% ex-ess-fraction: the absolute value hides an infinite variance
-def ess_fraction(shift, scale):
-    curvature = np.abs(2 * scale**2 - 1)
-    return np.prod(np.sqrt(curvature) / scale**2 * np.exp(-(shift**2) / curvature))
+# %% ex-dimension: weights that underflow
+def surviving_share(log_weights, d):
+    weights = np.exp(log_weights)
+    return (weights.mean() ** 2 / np.mean(weights**2)) ** np.asarray(d)
 
 
-# %% ex-ess-fraction: two proposals that are too narrow make up for each other
-def ess_fraction(shift, scale):
-    curvature = 2 * scale**2 - 1
-    if np.prod(curvature) <= 0:
-        return 0.0
-    return np.sqrt(np.prod(curvature)) / np.prod(scale**2) * np.exp(-np.sum(shift**2 / curvature))
+# %% ex-dimension: upside down
+def surviving_share(log_weights, d):
+    weights = np.exp(log_weights - log_weights.max())
+    return (np.mean(weights**2) / weights.mean() ** 2) ** np.asarray(d)

@@ -1,110 +1,175 @@
+# %% ex-elbo-on-grid: zero times infinity
+def elbo_on_grid(log_joint, log_q, spacing):
+    return spacing * (jnp.exp(log_q) * (jnp.asarray(log_joint) - jnp.asarray(log_q))).sum(0)
+
+
+# %% ex-elbo-on-grid: no log q
+def elbo_on_grid(log_joint, log_q, spacing):
+    q = jnp.exp(log_q)
+    return spacing * jnp.where(q > 0, q * jnp.asarray(log_joint), 0.0).sum(0)
+
+
+# %% ex-elbo-on-grid: log q is added
+def elbo_on_grid(log_joint, log_q, spacing):
+    q = jnp.exp(log_q)
+    return spacing * jnp.where(q > 0, q * (jnp.asarray(log_joint) + jnp.asarray(log_q)), 0.0).sum(0)
+
+
+# %% ex-elbo-on-grid: the spacing is forgotten
+def elbo_on_grid(log_joint, log_q, spacing):
+    q = jnp.exp(log_q)
+    return jnp.where(q > 0, q * (jnp.asarray(log_joint) - jnp.asarray(log_q)), 0.0).sum(0)
+
+
+# %% ex-elbo-on-grid: the mean over the points
+def elbo_on_grid(log_joint, log_q, spacing):
+    q = jnp.exp(log_q)
+    return jnp.where(q > 0, q * (jnp.asarray(log_joint) - jnp.asarray(log_q)), 0.0).mean(0)
+
+
+# %% ex-elbo-on-grid: the log-weights are not weighed with q
+def elbo_on_grid(log_joint, log_q, spacing):
+    inside = jnp.exp(log_q) > 0
+    return spacing * jnp.where(inside, jnp.asarray(log_joint) - jnp.asarray(log_q), 0.0).sum(0)
+
+
+# %% ex-elbo-on-grid: the log of the area, which is log p(y)
+def elbo_on_grid(log_joint, log_q, spacing):
+    return jax.nn.logsumexp(jnp.asarray(log_joint), axis=0) + jnp.log(spacing)
+
+
+# %% ex-elbo-on-grid: the joint density exponentiated
+def elbo_on_grid(log_joint, log_q, spacing):
+    q, joint = jnp.exp(log_q), jnp.exp(log_joint)
+    return spacing * jnp.where(q > 0, q * (jnp.log(joint) - jnp.asarray(log_q)), 0.0).sum(0)
+
+
+# %% ex-elbo-on-grid: summed over all axes
+def elbo_on_grid(log_joint, log_q, spacing):
+    q = jnp.exp(log_q)
+    return spacing * jnp.where(q > 0, q * (jnp.asarray(log_joint) - jnp.asarray(log_q)), 0.0).sum()
+
+
+# %% ex-elbo-on-grid: the weights of q made to sum to one over the points
+def elbo_on_grid(log_joint, log_q, spacing):
+    log_joint, log_q = jnp.asarray(log_joint), jnp.asarray(log_q)
+    q = jax.nn.softmax(log_q, axis=0)
+    return jnp.where(q > 0, q * (log_joint - log_q), 0.0).sum(0)
+
+
 # %% ex-normal-kl: the KL the other way round
 def normal_kl(mean_q, scale_q, mean_p, scale_p):
     variance_ratio = (scale_p / scale_q) ** 2
     distance = ((mean_q - mean_p) / scale_q) ** 2
-    return 0.5 * (variance_ratio + distance - 1 - jnp.log(variance_ratio))
+    return (0.5 * (variance_ratio + distance - 1 - jnp.log(variance_ratio))).sum(-1)
 
 
 # %% ex-normal-kl: the half is missing
 def normal_kl(mean_q, scale_q, mean_p, scale_p):
     variance_ratio = (scale_q / scale_p) ** 2
     distance = ((mean_q - mean_p) / scale_p) ** 2
-    return variance_ratio + distance - 1 - jnp.log(variance_ratio)
+    return (variance_ratio + distance - 1 - jnp.log(variance_ratio)).sum(-1)
 
 
 # %% ex-normal-kl: scales taken for variances
 def normal_kl(mean_q, scale_q, mean_p, scale_p):
     variance_ratio = scale_q / scale_p
     distance = (mean_q - mean_p) ** 2 / scale_p
-    return 0.5 * (variance_ratio + distance - 1 - jnp.log(variance_ratio))
+    return (0.5 * (variance_ratio + distance - 1 - jnp.log(variance_ratio))).sum(-1)
 
 
 # %% ex-normal-kl: log of the ratio of scales, halved with the rest
 def normal_kl(mean_q, scale_q, mean_p, scale_p):
     ratio = scale_q / scale_p
-    return 0.5 * (ratio**2 + ((mean_q - mean_p) / scale_p) ** 2 - 1 - jnp.log(ratio))
+    return (0.5 * (ratio**2 + ((mean_q - mean_p) / scale_p) ** 2 - 1 - jnp.log(ratio))).sum(-1)
 
 
 # %% ex-normal-kl: the sign of the log of the ratio of scales
 def normal_kl(mean_q, scale_q, mean_p, scale_p):
     variance_ratio = (scale_q / scale_p) ** 2
     distance = ((mean_q - mean_p) / scale_p) ** 2
-    return 0.5 * (variance_ratio + distance - 1 + jnp.log(variance_ratio))
+    return (0.5 * (variance_ratio + distance - 1 + jnp.log(variance_ratio))).sum(-1)
 
 
 # %% ex-normal-kl: the difference of the means is forgotten
 def normal_kl(mean_q, scale_q, mean_p, scale_p):
     variance_ratio = (scale_q / scale_p) ** 2
-    return 0.5 * (variance_ratio - 1 - jnp.log(variance_ratio))
+    return (0.5 * (variance_ratio - 1 - jnp.log(variance_ratio))).sum(-1)
 
 
 # %% ex-normal-kl: the ratio of scales is not squared, except in the log
 def normal_kl(mean_q, scale_q, mean_p, scale_p):
     ratio = scale_q / scale_p
-    return 0.5 * (ratio + ((mean_q - mean_p) / scale_p) ** 2 - 1) - jnp.log(ratio)
+    return (0.5 * (ratio + ((mean_q - mean_p) / scale_p) ** 2 - 1) - jnp.log(ratio)).sum(-1)
 
 
-# %% ex-elbo-from-noise: the half of the Gaussian log-density is missing
-def elbo_from_noise(mean, scale, noise, y, sigma):
-    def log_normal(z, mean, scale):
-        return -(((z - mean) / scale) ** 2) - jnp.log(scale) - 0.5 * jnp.log(2 * jnp.pi)
-
-    z = mean + scale * noise
-    return jnp.mean(log_normal(y, z, sigma) + log_normal(z, 0.0, 1.0) - log_normal(z, mean, scale))
+# %% ex-normal-kl: the dimensions are not added up
+def normal_kl(mean_q, scale_q, mean_p, scale_p):
+    variance_ratio = (scale_q / scale_p) ** 2
+    return 0.5 * (variance_ratio + ((mean_q - mean_p) / scale_p) ** 2 - 1 - jnp.log(variance_ratio))
 
 
-# %% ex-elbo-from-noise: log q is added
-def elbo_from_noise(mean, scale, noise, y, sigma):
-    z = mean + scale * noise
-    return jnp.mean(norm.logpdf(y, z, sigma) + norm.logpdf(z, 0.0, 1.0) + norm.logpdf(z, mean, scale))
+# %% ex-normal-kl: the mean over dimensions
+def normal_kl(mean_q, scale_q, mean_p, scale_p):
+    variance_ratio = (scale_q / scale_p) ** 2
+    return 0.5 * (variance_ratio + ((mean_q - mean_p) / scale_p) ** 2 - 1 - jnp.log(variance_ratio)).mean(-1)
 
 
-# %% ex-elbo-from-noise: log q is forgotten
-def elbo_from_noise(mean, scale, noise, y, sigma):
-    z = mean + scale * noise
-    return jnp.mean(norm.logpdf(y, z, sigma) + norm.logpdf(z, 0.0, 1.0))
+# %% ex-normal-kl: the sum over everything
+def normal_kl(mean_q, scale_q, mean_p, scale_p):
+    variance_ratio = (scale_q / scale_p) ** 2
+    return 0.5 * (variance_ratio + ((mean_q - mean_p) / scale_p) ** 2 - 1 - jnp.log(variance_ratio)).sum()
 
 
-# %% ex-elbo-from-noise: the entropy in closed form, where log q at the samples is asked for
-def elbo_from_noise(mean, scale, noise, y, sigma):
-    z = mean + scale * noise
-    entropy = 0.5 * jnp.log(2 * jnp.pi * jnp.e * scale**2)
-    return jnp.mean(norm.logpdf(y, z, sigma) + norm.logpdf(z, 0.0, 1.0)) + entropy
+# %% ex-disagree: the averages of the logs are compared
+def disagree(log_weights_a, log_weights_b):
+    a, b = log_weights_a, log_weights_b
+    return abs(a.mean() - b.mean()) > 4 * np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
 
 
-# %% ex-elbo-from-noise: the density of the noise for that of the samples
-def elbo_from_noise(mean, scale, noise, y, sigma):
-    z = mean + scale * noise
-    return jnp.mean(norm.logpdf(y, z, sigma) + norm.logpdf(z, 0.0, 1.0) - norm.logpdf(noise))
+# %% ex-disagree: each set without its own maximum
+def disagree(log_weights_a, log_weights_b):
+    a, b = np.exp(log_weights_a - log_weights_a.max()), np.exp(log_weights_b - log_weights_b.max())
+    return abs(a.mean() - b.mean()) > 4 * np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
 
 
-# %% ex-elbo-from-noise: the log of the mean of the weights
-def elbo_from_noise(mean, scale, noise, y, sigma):
-    z = mean + scale * noise
-    log_weights = norm.logpdf(y, z, sigma) + norm.logpdf(z, 0.0, 1.0) - norm.logpdf(z, mean, scale)
-    return jnp.log(jnp.mean(jnp.exp(log_weights)))
+# %% ex-disagree: standard deviations for standard errors
+def disagree(log_weights_a, log_weights_b):
+    largest = max(log_weights_a.max(), log_weights_b.max())
+    a, b = np.exp(log_weights_a - largest), np.exp(log_weights_b - largest)
+    return abs(a.mean() - b.mean()) > 4 * np.sqrt(a.var(ddof=1) + b.var(ddof=1))
 
 
-# %% ex-elbo-from-noise: no prior
-def elbo_from_noise(mean, scale, noise, y, sigma):
-    z = mean + scale * noise
-    return jnp.mean(norm.logpdf(y, z, sigma) - norm.logpdf(z, mean, scale))
+# %% ex-disagree: exponentiated without care
+def disagree(log_weights_a, log_weights_b):
+    a, b = np.exp(log_weights_a), np.exp(log_weights_b)
+    return abs(a.mean() - b.mean()) > 4 * np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
 
 
-# %% ex-elbo-from-noise: the variance where norm.logpdf wants the scale
-def elbo_from_noise(mean, scale, noise, y, sigma):
-    z = mean + scale * noise
-    return jnp.mean(norm.logpdf(y, z, sigma**2) + norm.logpdf(z, 0.0, 1.0) - norm.logpdf(z, mean, scale))
+# %% ex-disagree: the sign of the difference is kept
+def disagree(log_weights_a, log_weights_b):
+    largest = max(log_weights_a.max(), log_weights_b.max())
+    a, b = np.exp(log_weights_a - largest), np.exp(log_weights_b - largest)
+    return a.mean() - b.mean() > 4 * np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
 
 
-# %% ex-elbo-from-noise: a helper reads y and sigma from the notebook, where the check has left some
-def log_joint_of_notebook(z):
-    return norm.logpdf(globals()["y"], z, globals()["sigma"]) + norm.logpdf(z, 0.0, 1.0)
+# %% ex-disagree: a fixed relative difference, whatever the error bars say
+def disagree(log_weights_a, log_weights_b):
+    largest = max(log_weights_a.max(), log_weights_b.max())
+    a, b = np.exp(log_weights_a - largest), np.exp(log_weights_b - largest)
+    return abs(a.mean() - b.mean()) > 0.5 * a.mean()
 
 
-def elbo_from_noise(mean, scale, noise, y, sigma):
-    z = mean + scale * noise
-    return jnp.mean(log_joint_of_notebook(z) - norm.logpdf(z, mean, scale))
+# %% ex-disagree: nobody ever lies
+def disagree(log_weights_a, log_weights_b):
+    return False
+
+
+# %% ex-disagree: yes and no exchanged
+def disagree(log_weights_a, log_weights_b):
+    largest = max(log_weights_a.max(), log_weights_b.max())
+    a, b = np.exp(log_weights_a - largest), np.exp(log_weights_b - largest)
+    return abs(a.mean() - b.mean()) < 4 * np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
 
 
 # %% ex-iw-bound: the mean of the logs, which is the ELBO
@@ -130,60 +195,6 @@ def mean_iw_bound(log_weights):
 # %% ex-iw-bound: the sum of the weights over the wrong axis
 def mean_iw_bound(log_weights):
     return jnp.mean(jax.nn.logsumexp(log_weights, axis=1))
-
-
-# %% ex-linear-elbo: means over dimensions instead of sums
-def linear_elbo(mean, scale, y, decoder, sigma):
-    squared_error = ((y - mean @ decoder.T) ** 2).mean(-1) + (scale**2 @ decoder.T**2).mean(-1)
-    reconstruction = -0.5 * (squared_error / sigma**2 + jnp.log(2 * jnp.pi * sigma**2))
-    kl = 0.5 * (mean**2 + scale**2 - 1 - 2 * jnp.log(scale)).mean(-1)
-    return reconstruction - kl
-
-
-# %% ex-linear-elbo: the reconstruction averaged over data dimensions, the KL summed
-def linear_elbo(mean, scale, y, decoder, sigma):
-    squared_error = ((y - mean @ decoder.T) ** 2).mean(-1) + (scale**2 @ decoder.T**2).mean(-1)
-    reconstruction = -0.5 * (squared_error / sigma**2 + jnp.log(2 * jnp.pi * sigma**2))
-    kl = 0.5 * (mean**2 + scale**2 - 1 - 2 * jnp.log(scale)).sum(-1)
-    return reconstruction - kl
-
-
-# %% ex-linear-elbo: the KL averaged over latent dimensions
-def linear_elbo(mean, scale, y, decoder, sigma):
-    squared_error = ((y - mean @ decoder.T) ** 2).sum(-1) + (scale**2 @ decoder.T**2).sum(-1)
-    reconstruction = -0.5 * (squared_error / sigma**2 + y.shape[-1] * jnp.log(2 * jnp.pi * sigma**2))
-    kl = 0.5 * (mean**2 + scale**2 - 1 - 2 * jnp.log(scale)).mean(-1)
-    return reconstruction - kl
-
-
-# %% ex-linear-elbo: no KL at all
-def linear_elbo(mean, scale, y, decoder, sigma):
-    squared_error = ((y - mean @ decoder.T) ** 2).sum(-1) + (scale**2 @ decoder.T**2).sum(-1)
-    return -0.5 * (squared_error / sigma**2 + y.shape[-1] * jnp.log(2 * jnp.pi * sigma**2))
-
-
-# %% ex-linear-elbo: KL[prior || q]
-def linear_elbo(mean, scale, y, decoder, sigma):
-    squared_error = ((y - mean @ decoder.T) ** 2).sum(-1) + (scale**2 @ decoder.T**2).sum(-1)
-    reconstruction = -0.5 * (squared_error / sigma**2 + y.shape[-1] * jnp.log(2 * jnp.pi * sigma**2))
-    kl = 0.5 * ((1 + mean**2) / scale**2 - 1 + 2 * jnp.log(scale)).sum(-1)
-    return reconstruction - kl
-
-
-# %% ex-linear-elbo: the reconstruction at the mean of q, without its width
-def linear_elbo(mean, scale, y, decoder, sigma):
-    squared_error = ((y - mean @ decoder.T) ** 2).sum(-1)
-    reconstruction = -0.5 * (squared_error / sigma**2 + y.shape[-1] * jnp.log(2 * jnp.pi * sigma**2))
-    kl = 0.5 * (mean**2 + scale**2 - 1 - 2 * jnp.log(scale)).sum(-1)
-    return reconstruction - kl
-
-
-# %% ex-linear-elbo: scale instead of its square in the width of q
-def linear_elbo(mean, scale, y, decoder, sigma):
-    squared_error = ((y - mean @ decoder.T) ** 2).sum(-1) + (scale @ decoder.T**2).sum(-1)
-    reconstruction = -0.5 * (squared_error / sigma**2 + y.shape[-1] * jnp.log(2 * jnp.pi * sigma**2))
-    kl = 0.5 * (mean**2 + scale**2 - 1 - 2 * jnp.log(scale)).sum(-1)
-    return reconstruction - kl
 
 
 # %% ex-mean-field: the scales of the marginals

@@ -227,3 +227,75 @@ def leave_one_out(log_weights):
 # %% ex-baseline: the signal instead of the baseline
 def leave_one_out(log_weights):
     return log_weights - (log_weights.sum(0) - log_weights) / (len(log_weights) - 1)
+
+
+# %% ex-diagnose: everything is healthy
+def diagnose(num_samples, sigma, fitted_scale, excess, jitter, gradient_ratio):
+    return 0
+
+
+# %% ex-diagnose: a vanishing scale is always a missing entropy
+def diagnose(num_samples, sigma, fitted_scale, excess, jitter, gradient_ratio):
+    if gradient_ratio > num_samples / 2:
+        return 4
+    if fitted_scale < 0.25 * sigma:
+        return 1
+    if jitter < 1e-4:
+        return 5
+    if abs(excess) > 0.12:
+        return 2
+    return 6 if gradient_ratio < 1 - 0.5 / num_samples else 0
+
+
+# %% ex-diagnose: no jitter is always frozen noise
+def diagnose(num_samples, sigma, fitted_scale, excess, jitter, gradient_ratio):
+    if jitter < 1e-4:
+        return 5
+    if gradient_ratio > num_samples / 2:
+        return 4
+    if fitted_scale < 0.25 * sigma:
+        return 1
+    if abs(excess) > 0.12:
+        return 2
+    return 6 if gradient_ratio < 1 - 0.5 / num_samples else 0
+
+
+# %% ex-diagnose: the biased baseline is not seen
+def diagnose(num_samples, sigma, fitted_scale, excess, jitter, gradient_ratio):
+    if excess > 5:
+        return 3
+    if jitter < 1e-4:
+        return 5
+    if gradient_ratio > num_samples / 2:
+        return 4
+    if fitted_scale < 0.25 * sigma:
+        return 1
+    return 2 if abs(excess) > 0.12 else 0
+
+
+# %% ex-diagnose: the frozen noise is not seen
+def diagnose(num_samples, sigma, fitted_scale, excess, jitter, gradient_ratio):
+    if excess > 5:
+        return 3
+    if gradient_ratio > num_samples / 2:
+        return 4
+    if fitted_scale < 0.25 * sigma:
+        return 1
+    if abs(excess) > 0.12:
+        return 2
+    return 6 if gradient_ratio < 1 - 0.5 / num_samples else 0
+
+
+# %% ex-diagnose: the squared scale is looked for in the fitted scale alone, as if sigma were always large
+def diagnose(num_samples, sigma, fitted_scale, excess, jitter, gradient_ratio):
+    if excess > 5:
+        return 3
+    if jitter < 1e-4:
+        return 5
+    if gradient_ratio > num_samples / 2:
+        return 4
+    if fitted_scale < 0.25 * sigma:
+        return 1
+    if fitted_scale < 0.8 * sigma:
+        return 2
+    return 6 if gradient_ratio < 1 - 0.5 / num_samples else 0

@@ -51,29 +51,77 @@ def bnn_log_joint(outputs, theta, y, sigma, prior_scale):
     return norm.logpdf(y, outputs, sigma).sum(-1) + norm.logpdf(theta).sum(-1)
 
 
-# %% ex-predictive-moments: the spread of the functions alone
-def predictive_moments(functions, scales):
-    return functions.mean(0), functions.std(0)
+# %% ex-diagnose: the surplus is not looked at, so that a missing constant passes
+def diagnose(spread, spread_whole, surplus, sigma):
+    if spread_whole < 0.06:
+        return 6
+    if spread_whole > 1.5:
+        return 3
+    if spread_whole < 0.85:
+        return 5 if spread_whole > 0.55 else 4
+    return 1 if spread > 1.2 else 2 if spread < 0.8 else 0
 
 
-# %% ex-predictive-moments: the noise alone
-def predictive_moments(functions, scales):
-    return functions.mean(0), (scales**2).mean(0) ** 0.5
+# %% ex-diagnose: one batch size only
+def diagnose(spread, spread_whole, surplus, sigma):
+    if spread < 0.06:
+        return 6
+    if spread > 1.2:
+        return 1
+    if spread < 0.85:
+        return 5 if spread > 0.55 else 4
+    return 7 if surplus > 5 else 0
 
 
-# %% ex-predictive-moments: standard deviations added
-def predictive_moments(functions, scales):
-    return functions.mean(0), functions.std(0) + (scales**2).mean(0) ** 0.5
+# %% ex-diagnose: a likelihood that counts for too little is taken to make q narrow
+def diagnose(spread, spread_whole, surplus, sigma):
+    if spread_whole < 0.06:
+        return 6
+    if spread_whole > 1.5:
+        return 3
+    if spread_whole < 0.85:
+        return 5 if spread_whole > 0.55 else 4
+    if spread > 1.2:
+        return 2
+    if spread < 0.8:
+        return 1
+    return 7 if surplus > 5 else 0
 
 
-# %% ex-predictive-moments: the variance
-def predictive_moments(functions, scales):
-    return functions.mean(0), functions.var(0) + (scales**2).mean(0)
+# %% ex-diagnose: the figures of the lecture's table, the nearest row
+def diagnose(spread, spread_whole, surplus, sigma):
+    rows = jnp.array(
+        [[1, 1, 0], [1.7, 1, 0], [0.58, 1, 0], [5, 5, -60], [0.2, 0.2, -300], [0.7, 0.7, -12], [0, 0, 30], [1, 1, 27.6]]
+    )
+    return jnp.abs(rows - jnp.array([spread, spread_whole, surplus])).sum(1).argmin()
 
 
-# %% ex-predictive-moments: the mean noise scale, squared
-def predictive_moments(functions, scales):
-    return functions.mean(0), (functions.var(0) + scales.mean(0) ** 2) ** 0.5
+# %% ex-diagnose: any surplus counts as a missing constant
+def diagnose(spread, spread_whole, surplus, sigma):
+    if surplus > 0:
+        return 7
+    if spread_whole < 0.06:
+        return 6
+    if spread_whole > 1.5:
+        return 3
+    if spread_whole < 0.85:
+        return 5 if spread_whole > 0.55 else 4
+    return 1 if spread > 1.2 else 2 if spread < 0.8 else 0
+
+
+# %% ex-diagnose: numbered from one
+def diagnose(spread, spread_whole, surplus, sigma):
+    if spread_whole < 0.06:
+        return 7
+    if spread_whole > 1.5:
+        return 4
+    if spread_whole < 0.85:
+        return 6 if spread_whole > 0.55 else 5
+    if spread > 1.2:
+        return 2
+    if spread < 0.8:
+        return 3
+    return 8 if surplus > 5 else 1
 
 
 # %% ex-coverage: all of 1 - level on each side
@@ -103,24 +151,39 @@ def interval_coverage(functions, truth, levels):
     return ((truth < low) | (high < truth)).mean(1)
 
 
-# %% ex-minibatch-elbo: the batch is not scaled
-def minibatch_elbo(log_likelihoods, log_prior, log_q, num_data):
-    return jnp.mean(log_likelihoods.sum(1) + log_prior - log_q)
+# %% ex-error-ratio: the noise stays in the error
+def error_ratio(y, functions, sigma):
+    return ((y - functions.mean(0)) ** 2).mean() / functions.var(0).mean()
 
 
-# %% ex-minibatch-elbo: prior and q scaled with the rest
-def minibatch_elbo(log_likelihoods, log_prior, log_q, num_data):
-    batch_size = log_likelihoods.shape[1]
-    return num_data / batch_size * jnp.mean(log_likelihoods.sum(1) + log_prior - log_q)
+# %% ex-error-ratio: the standard deviation of the noise subtracted
+def error_ratio(y, functions, sigma):
+    return (((y - functions.mean(0)) ** 2).mean() - sigma) / functions.var(0).mean()
 
 
-# %% ex-minibatch-elbo: the mean over the batch, scaled by N/B all the same
-def minibatch_elbo(log_likelihoods, log_prior, log_q, num_data):
-    batch_size = log_likelihoods.shape[1]
-    return jnp.mean(num_data / batch_size * log_likelihoods.mean(1) + log_prior - log_q)
+# %% ex-error-ratio: the mean of ratios
+def error_ratio(y, functions, sigma):
+    error = ((y - functions.mean(0)) ** 2).mean(0) - sigma**2
+    return (error / functions.var(0)).mean()
 
 
-# %% ex-minibatch-elbo: log q is added
-def minibatch_elbo(log_likelihoods, log_prior, log_q, num_data):
-    batch_size = log_likelihoods.shape[1]
-    return jnp.mean(num_data / batch_size * log_likelihoods.sum(1) + log_prior + log_q)
+# %% ex-error-ratio: a ratio of standard deviations
+def error_ratio(y, functions, sigma):
+    squared_error = ((y - functions.mean(0)) ** 2).mean() - sigma**2
+    return jnp.sqrt(jnp.maximum(squared_error, 0) / functions.var(0).mean())
+
+
+# %% ex-error-ratio: cut off at zero
+def error_ratio(y, functions, sigma):
+    return jnp.maximum(((y - functions.mean(0)) ** 2).mean() - sigma**2, 0) / functions.var(0).mean()
+
+
+# %% ex-error-ratio: the error of each draw instead of that of their mean
+def error_ratio(y, functions, sigma):
+    error = ((y[:, None] - functions) ** 2).mean()
+    return (error - sigma**2) / functions.var(0).mean()
+
+
+# %% ex-error-ratio: the variance over draws and inputs together
+def error_ratio(y, functions, sigma):
+    return (((y - functions.mean(0)) ** 2).mean() - sigma**2) / functions.var()
