@@ -5,16 +5,29 @@ what runs in a process of its own, such as the kernel of a notebook.
 
 A GPU multiplies ``float32`` in TF32, with ten bits after the point, too few to be compared with closed forms: the
 tests, and the processes that they start, ask for all of ``float32``.
+
+The same cells run for nbval, for the claims and for the proofs that they can be graded: whatever runs them takes what
+JAX has compiled from one folder, which lasts as long as the tests.
 """
 
+import atexit
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    COMPILED = tempfile.TemporaryDirectory(prefix="compiled-", ignore_cleanup_errors=True)
+    atexit.register(COMPILED.cleanup)
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 PACKAGE = Path(__file__).resolve().parent.parent / "course_utils"
 CHECKED = sorted(
     f"course_utils.{path.stem}"

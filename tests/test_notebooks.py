@@ -5,6 +5,7 @@ That they run from top to bottom and give their stored outputs is tested by nbva
 
 import ast
 import contextlib
+import os
 import re
 from collections import defaultdict
 from itertools import pairwise
@@ -150,8 +151,8 @@ def kernels():
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("compiled")
+def cache():
+    return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
 @per_notebook
