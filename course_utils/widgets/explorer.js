@@ -26,6 +26,14 @@ function button(text, onClick) {
   return node;
 }
 
+/** Return a field for a number, which calls `onChange()` when what is typed is finished: JupyterLab takes Enter's own end. */
+function numberField({ name, min, max, onChange }) {
+  const node = keepKeys(html("input", { type: "number", min, max, step: 1, "aria-label": name }));
+  node.addEventListener("change", onChange);
+  node.addEventListener("keydown", (event) => event.key === "Enter" && onChange());
+  return node;
+}
+
 /**
  * Return a labelled native slider, which calls `onInput(value)` while it moves: its element, its `input`, and
  * `set(value, text)` to move it.

@@ -1,14 +1,13 @@
 /** Return the buttons and the number by which an image and a code are chosen. */
 function choices({ numImages, latentDim, getImage, setImage, setZ, encodedMean }) {
   const turn = (by) => () => setImage((getImage() + by + numImages) % numImages);
-  const number = keepKeys(html("input", { type: "number", min: 0, max: numImages - 1, step: 1 }));
-  number.setAttribute("aria-label", "number of the image");
-  // What is typed counts when it is finished, as the nearest image that there is.
-  number.addEventListener("change", () => {
+  // What is typed counts as the nearest image that there is.
+  const choose = () => {
     const wanted = Math.round(number.valueAsNumber);
     if (Number.isFinite(wanted)) setImage(Math.max(0, Math.min(numImages - 1, wanted)));
     number.value = getImage();
-  });
+  };
+  const number = numberField({ name: "number of the image", min: 0, max: numImages - 1, onChange: choose });
   const images = html("div", { class: "vi-row" }, button("Previous", turn(-1)), number, button("Next", turn(1)));
   const codes = html(
     "div",

@@ -67,12 +67,11 @@ function render({ model, el }) {
   };
   const most = 100 - LEAST * (spec.options.length - 1);
   const rows = spec.options.map((option, index) => {
-    const number = keepKeys(html("input", { type: "number", min: LEAST, max: most, step: 1 }));
-    number.setAttribute("aria-label", `${option}, in percent`);
-    number.addEventListener("change", () => {
+    const onChange = () => {
       if (number.value !== "") move(index, number.valueAsNumber);
       draw();
-    });
+    };
+    const number = numberField({ name: `${option}, in percent`, min: LEAST, max: most, onChange });
     const made = slider({ name: option, min: LEAST, max: most, step: 1, onInput: (value) => move(index, value) });
     const value = html("span", { class: "vi-percent" }, number, "%");
     const row = html("div", { class: "vi-option" }, html("span", { class: "vi-name" }, option), made.input, value);

@@ -243,13 +243,16 @@ def test_buttons_choose_images_and_codes(notebook, latent):
         notebook.wait_for(has_code, [image, True])
         expect(original).to_have_attribute("aria-label", f"image {image}, label {image}")
         _assert_same_picture(original, notebook.evaluate(f"(255 - images[{image}].ravel().astype(int)).tolist()"))
-    # There is no image 77: the number that was possible stays.
-    for typed, image in (("4", 4), ("77", 7), ("", 7)):
+    # A number counts once it is whole, not with its first digit; there is no image 77, and the last one is nearest.
+    before = 1
+    for typed, image in (("4", 4), ("77", 8), ("", 8), ("0", 0)):
         number.select_text()
         number.press_sequentially(typed) if typed else number.press("Delete")
+        assert notebook.evaluate("latent.image") == before
+        number.press("Enter")
         notebook.wait_for(has_code, [image, True])
-        number.blur()
         expect(number).to_have_value(str(image))
+        before = image
 
 
 def test_two_views_move_together_and_another_explorer_does_not(notebook, latent):

@@ -53,7 +53,7 @@ def test_the_probabilities_always_add_up_to_one(page):
     view.get_by_role("spinbutton").nth(1).blur()
     assert percents(view)[1] == 60 and sum(percents(view)) == 100
     view.get_by_role("spinbutton").nth(2).fill("250")
-    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
     assert percents(view) == [1, 1, 98]
 
 
