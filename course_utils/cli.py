@@ -56,7 +56,7 @@ def check(
     ],
 ) -> None:
     """Run the answers that you have saved, and show which are right; exit with 1 unless all are."""
-    from course_utils.coursework.kernel.my_vi import MANIFEST, my_vi_progress
+    from course_utils.coursework.kernel.my_vi import my_vi_progress, work_folder_of
     from course_utils.coursework.student.check import check_notebook, find_source
     from course_utils.coursework.student.display import running, show_marks, show_my_vi
     from course_utils.coursework.student.unsaved import unsaved
@@ -67,8 +67,8 @@ def check(
     with running() as progress:
         marks = check_notebook(notebook, progress=progress)
     show_marks(marks)
-    if (notebook.parent / MANIFEST).is_file():
-        show_my_vi(*my_vi_progress(notebook.parent))
+    if work := work_folder_of(notebook.absolute().parent):
+        show_my_vi(*my_vi_progress(work))
     right = [mark.of for mark in marks if mark.reason == "right"]
     raise typer.Exit(0 if len(right) == len(marks) else 1)
 

@@ -6,3 +6,14 @@ PACKAGE_DIR = Path(__file__).resolve().parent
 PROJECT_DIR = PACKAGE_DIR.parent
 DATA_DIR = PROJECT_DIR / "data"
 NOTEBOOKS_DIR = PROJECT_DIR / "notebooks"
+PROJECTS = "projects"
+
+
+def course_notebooks(folder: Path) -> list[Path]:
+    """Return the lectures in ``folder`` and then its project starters, each in the order of their numbers."""
+    return [*sorted(folder.glob("[0-9][0-9]_*.ipynb")), *sorted(folder.glob(f"{PROJECTS}/p[0-9]_*.ipynb"))]
+
+
+def place_of(notebook: str) -> Path:
+    """Return where the course's notebook of this name lies in its folder."""
+    return Path(PROJECTS, notebook) if notebook.startswith("p") else Path(notebook)

@@ -31,5 +31,5 @@ notebooks: setup
 	@$(VENV_PYTHON) -m course_utils.cli execute
 
 lock: setup
-	@$(VENV_PYTHON) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+	@$(VENV_PYTHON) -m uv pip compile pyproject.toml --extra dev --extra projects --universal --python-version 3.11 --upgrade \
 	    --fork-strategy fewest --generate-hashes --custom-compile-command "make lock" --quiet --output-file requirements.lock

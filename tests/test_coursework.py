@@ -25,7 +25,7 @@ from course_utils.coursework.source.notebooks import (
     student_copy,
     write_notebook,
 )
-from course_utils.coursework.student.check import advice, check_notebook
+from course_utils.coursework.student.check import advice, check_notebook, find_source
 from course_utils.coursework.student.workfolder import MANIFEST, deliver
 
 SETUP = """\
@@ -281,6 +281,21 @@ def test_work_folder_never_overwrites(source_dir, tmp_path):
     (work / name).write_text("the student's own notes")
     assert outcomes(work, sources) == {"01_means.ipynb": "kept"}
     assert (work / name).read_text() == "the student's own notes"
+
+
+def test_starters_have_a_folder_of_their_own(source_dir, tmp_path):
+    sources, work = Path(shutil.copytree(source_dir, tmp_path / "sources")), tmp_path / "work"
+    (sources / "projects").mkdir()
+    starter = Path(shutil.copy(sources / "01_means.ipynb", sources / "projects" / "p1_means.ipynb"))
+    delivered = [delivery.path.relative_to(work).as_posix() for delivery in deliver(work, sources)]
+    assert delivered == ["01_means.ipynb", "projects/p1_means.ipynb"]
+    assert set(outcomes(work, sources).values()) == {"kept"}
+    copy = answered(
+        source_dir, work / "projects" / "p1_means (1).ipynb", "def mean(values):\n    return np.mean(values)"
+    )
+    assert find_source(copy, sources) == starter
+    (mark,) = check_notebook(copy, sources)
+    assert mark.reason == "right"
 
 
 def test_a_copy_names_the_python_of_this_machine_and_counts_as_untouched_under_another(source_dir, tmp_path):

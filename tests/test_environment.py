@@ -20,7 +20,8 @@ from course_utils import bootstrap
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DIRECT = [Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = PROJECT["optional-dependencies"]
+DIRECT = [Requirement(text) for text in PROJECT["dependencies"] + EXTRAS["dev"] + EXTRAS["projects"]]
 LOCK = (ROOT / "requirements.lock").read_text()
 LOCKED = re.findall(
     r"^([a-z0-9._-]+)==(\S+)(?: ; .*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)((?:    #.*\n)*)", LOCK, re.M
@@ -96,7 +97,7 @@ def test_every_import_is_a_direct_dependency():
     sources = [
         path.read_text(encoding="utf-8") for room in ("course_utils", "tests") for path in (ROOT / room).rglob("*.py")
     ]
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
+    for path in (ROOT / "notebooks").rglob("*.ipynb"):
         sources += [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     imported = set()
     for statement in (node for source in sources for node in ast.walk(ast.parse(source))):
@@ -105,6 +106,7 @@ def test_every_import_is_a_direct_dependency():
         elif isinstance(statement, ast.ImportFrom):
             imported.add(statement.module.partition(".")[0])
     modules = {
+        "biopython": "Bio",
         "ipython": "IPython",
         "jupyter-client": "jupyter_client",
         "jupyter-server": "jupyter_server",

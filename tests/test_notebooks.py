@@ -31,12 +31,17 @@ from course_utils.coursework.source.notebooks import (
 )
 from course_utils.coursework.source.values import NUMBER, PICTURE, agree, tolerance_from_tags
 from course_utils.coursework.student.check import advice, expected_of
+from course_utils.paths import NOTEBOOKS_DIR, place_of
 from tests.rounds import in_rounds, of_round
 
 TESTS = Path(__file__).parent
 WRONG_ANSWERS = TESTS / "wrong_answers"
 COURSE_UTILS = TESTS.parent / "course_utils"
 SOURCES = source_notebooks()
+LECTURES = [path for path in SOURCES if path.parent == NOTEBOOKS_DIR]
+CHOOSING, *STARTERS = SOURCES[len(LECTURES) :]
+# What has no exercises of its own beyond a first try, or none at all.
+WITHOUT_MANY = (LECTURES[0], CHOOSING)
 EXPLORER = re.compile(r"\w+Explorer\(")
 KNOWN_TAG = re.compile(r"setup|nbval-ignore-output|(rtol|atol)=[0-9.e-]+")
 
@@ -84,7 +89,7 @@ def test_pictures_have_alternative_text(path):
         for output in cell.get("outputs", [])
         if "<img" in output.get("data", {}).get("text/html", "")
     ]
-    assert pictures
+    assert pictures or path == CHOOSING
     assert all(re.search(r'alt="[^"]{30,}"', picture) for picture in pictures)
     for cell in read_notebook(path).cells:
         for output in cell.get("outputs", []):
@@ -141,7 +146,7 @@ def test_what_students_write_runs_the_lecture(path):
         below = "\n".join(list(cells.values())[list(cells).index(exercise.check.id) + 1 :])
         brought = names_of(defined, exercise.answer.source)
         taken = {match.strip("\"'") for match in re.findall(r"\byours\(\s*([\w\"']+)", below)}
-        assert brought & taken or path.stem == "00_start_here", f"{exercise.name}: the lecture does not use {brought}"
+        assert brought & taken or path in WITHOUT_MANY, f"{exercise.name}: the lecture does not use {brought}"
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +165,7 @@ def test_only_the_reference_is_right(path, kernels, cache):
     """The stub is not attempted, the reference is right, and every seeded wrong answer is wrong, with a hint."""
     given = Given(read_notebook(path))
     names = [exercise.name for exercise in given.exercises]
-    assert len(names) >= 4 or path.stem == "00_start_here"
+    assert len(names) >= (2 if path in STARTERS else 4) or path in WITHOUT_MANY
     wrong = wrong_answers(path)
     assert set(wrong) == set(names)
     assert all(len(variants) >= 2 for variants in wrong.values())
@@ -196,11 +201,23 @@ def test_every_exercise_can_be_graded(path, kernels, cache):
 
 
 def test_the_notebooks_are_there():
-    assert [path.stem[:2] for path in SOURCES] == [f"{number:02}" for number in range(14)]
+    assert [path.stem[:2] for path in LECTURES] == [f"{number:02}" for number in range(14)]
+    assert [path.stem[:2] for path in (CHOOSING, *STARTERS)] == [f"p{number}" for number in range(9)]
+
+
+@pytest.mark.parametrize("path", STARTERS, ids=lambda path: path.stem[:2])
+def test_a_starter_is_short_and_leads_on(path):
+    cells = read_notebook(path).cells
+    assert f"]({CHOOSING.name})" in cells[0].source
+    assert f"]({path.name})" in "".join(cell.source for cell in read_notebook(CHOOSING).cells)
+    assert len(" ".join(cell.source for cell in cells if cell.cell_type == "markdown").split()) <= 2500
+    own = [cell for cell in cells if cell.cell_type == "code" and "nbgrader" not in cell.metadata]
+    assert not [cell.id for cell in own if len(cell.source.splitlines()) > 15]
+    assert any("predict(" in cell.source for cell in own) and any("came_true(" in cell.source for cell in own)
 
 
 def test_each_notebook_leads_to_the_next_and_back():
-    for before, after in pairwise(SOURCES):
+    for before, after in pairwise(LECTURES):
         assert f"]({after.name})" in read_notebook(before).cells[0].source, f"{before.stem} does not lead on"
         assert f"]({after.name})" in read_notebook(before).cells[-1].source, f"the end of {before.stem} leads nowhere"
         assert f"]({before.name})" in read_notebook(after).cells[0].source, f"{after.stem} does not lead back"
@@ -209,7 +226,7 @@ def test_each_notebook_leads_to_the_next_and_back():
 def test_the_map_is_true():
     """The first notebook's table says how many exercises and points each notebook has, and the notebook says so too."""
     (table,) = (cell.source for cell in read_notebook(SOURCES[0]).cells if cell.id == "map")
-    for path in SOURCES[1:]:
+    for path in [*LECTURES[1:], *STARTERS]:
         notebook = read_notebook(path)
         found = exercises(notebook)
         points = sum(exercise.points for exercise in found)
@@ -217,7 +234,7 @@ def test_the_map_is_true():
         said = re.findall(r"^\*\(\d+ minutes?, (\d+) points?\)\*", text, re.MULTILINE)
         assert [float(number) for number in said] == [exercise.points for exercise in found], path.stem
         assert f"({points:g} points)" in notebook.cells[0].source, path.stem
-        (row,) = (line for line in table.splitlines() if path.name in line)
+        (row,) = (line for line in table.splitlines() if f"]({place_of(path.name)})" in line)
         assert row.endswith(f"| {len(found)}, {points:g} points |"), f"{path.stem}: {len(found)}, {points:g} points"
 
 

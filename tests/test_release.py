@@ -22,6 +22,7 @@ from course_utils.coursework.source.notebooks import (
     write_notebook,
 )
 from course_utils.coursework.student.check import check_notebook
+from course_utils.paths import place_of
 from tests.nbgrader import install
 from tests.test_grading import NOTEBOOK, OWN, cell, toy_source
 
@@ -81,14 +82,14 @@ def test_a_release_offers_only_what_it_can_do(released):
 
 def test_a_release_holds_no_solution(released):
     for path in source_notebooks():
-        text = (released / "notebooks" / path.name).read_text(encoding="utf-8")
+        text = (released / "notebooks" / place_of(path.name)).read_text(encoding="utf-8")
         assert "SOLUTION" not in text and "HIDDEN TESTS" not in text
         for exercise in exercises(read_notebook(path)):
             assert exercise.answer.source not in text
 
 
 def test_a_released_notebook_is_its_own_student_copy(released):
-    for path in (released / "notebooks").iterdir():
+    for path in source_notebooks(released / "notebooks"):
         notebook = read_notebook(path)
         assert student_copy(notebook) == notebook
 

@@ -302,6 +302,8 @@ def test_the_notebook_is_known_without_jupyters_help(tmp_path, monkeypatch):
     for told in ("06_svi.ipynb", "06_svi-Copy1.ipynb", "06_svi (1).ipynb", "06_svi.update-12ab34cd.ipynb"):
         monkeypatch.setenv("JPY_SESSION_NAME", f"/home/student/work/{told}")
         assert my_vi.notebook_name(tmp_path, "ex-elbo") == "06_svi", told
+    monkeypatch.setenv("JPY_SESSION_NAME", "/home/student/work/projects/p2_dna-Copy1.ipynb")
+    assert my_vi.notebook_name(tmp_path, "ex-elbo") == "p2_dna"
     monkeypatch.setenv("JPY_SESSION_NAME", "/home/student/Untitled.ipynb")
     assert my_vi.notebook_name(tmp_path, "ex-elbo") == "05_jensen"
 
@@ -310,13 +312,22 @@ def test_progress(tmp_path):
     (tmp_path / "02_a.ipynb").write_text(notebook_with("my_f = yours(f, instead=m.f)", "%time g = yours('g')", "x = ("))
     (tmp_path / "05_b.ipynb").write_text(notebook_with("if (h := yours('h')):\n    yours('f')(1)"))
     (tmp_path / "06_c.ipynb").write_text("no notebook")
-    assert my_vi_progress(tmp_path) == ({}, {"f": "02_a", "h": "05_b"})
+    (tmp_path / "projects").mkdir()
+    (tmp_path / "projects" / "p2_dna.ipynb").write_text(notebook_with("yours(k)", "yours(f)"))
+    assert my_vi_progress(tmp_path) == ({}, {"f": "02_a", "h": "05_b", "k": "p2_dna"})
     (tmp_path / my_vi.FILE).write_text(with_section("", Section("02_a · ex-f", "def f(x):\n    return x")))
-    assert my_vi_progress(tmp_path) == ({"f": "02_a · ex-f"}, {"h": "05_b"})
+    assert my_vi_progress(tmp_path) == ({"f": "02_a · ex-f"}, {"h": "05_b", "k": "p2_dna"})
 
 
 def test_the_manifest_is_the_work_folders():
     assert my_vi.MANIFEST == workfolder.MANIFEST
+
+
+def test_a_starter_writes_into_the_work_folder_above_it(work, monkeypatch):
+    for folder, found in (("projects", work), ("other", None)):
+        (work / folder).mkdir()
+        monkeypatch.chdir(work / folder)
+        assert my_vi.work_folder() == found
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from course_utils.coursework.source.notebooks import (
     write_whole,
 )
 from course_utils.coursework.source.solutions import add_solutions
-from course_utils.paths import NOTEBOOKS_DIR
+from course_utils.paths import NOTEBOOKS_DIR, place_of
 
 FILES = (
     ".gitattributes",
@@ -59,7 +59,7 @@ def release(out: Path, source_dir: Path = NOTEBOOKS_DIR, *, with_solutions: bool
     partial, wrong = out.with_name(f".{out.name}.partial"), []
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        (partial / "notebooks").mkdir(parents=True)
+        partial.mkdir(parents=True)
         for name in FILES:
             if (project / name).is_file():
                 shutil.copyfile(project / name, partial / name)
@@ -79,7 +79,9 @@ def release(out: Path, source_dir: Path = NOTEBOOKS_DIR, *, with_solutions: bool
             if with_solutions:
                 add_solutions(student, notebook)
                 wrong += prove_solutions(student, notebook, source.name)
-            write_notebook(student, partial / "notebooks" / source.name)
+            target = partial / "notebooks" / place_of(source.name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_notebook(student, target)
         if wrong:
             shutil.rmtree(partial, ignore_errors=True)
             raise NotebookError("\n".join(wrong))

@@ -43,7 +43,7 @@ from course_utils.coursework.run.limits import Limits
 from course_utils.coursework.run.runner import run
 from course_utils.coursework.source.notebooks import NotebookError, read_notebook
 from course_utils.errors import CourseError
-from course_utils.paths import DATA_DIR, NOTEBOOKS_DIR
+from course_utils.paths import DATA_DIR, NOTEBOOKS_DIR, place_of
 
 
 class Workshop:
@@ -91,7 +91,7 @@ class Workshop:
     def _grade(self, job: GradeJob) -> Answer:
         if job.code != code_digest():
             return Answer(refusal="This worker has another version of the course: install the same one everywhere.")
-        source = job.source if Path(job.source).is_file() else str(NOTEBOOKS_DIR / job.key.notebook)
+        source = job.source if Path(job.source).is_file() else str(NOTEBOOKS_DIR / place_of(job.key.notebook))
         if source_digest(source) != job.key.source:
             return Answer(
                 refusal=f"This worker has another version of {job.key.notebook}: install the same one everywhere."

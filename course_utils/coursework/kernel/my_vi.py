@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from course_utils.coursework.kernel import session
 from course_utils.coursework.source.names import defined, names_of, statements, used
 from course_utils.errors import CourseError
+from course_utils.paths import PROJECTS, course_notebooks
 
 FILE = "my_vi.py"
 # The work folder's record of what was delivered.
@@ -83,25 +84,28 @@ def work_folder() -> Path | None:
     """Return the work folder in which the kernel runs; ``None`` elsewhere, and where answers are tested or graded."""
     if "COURSE_CHECK_SEED" in os.environ or "COURSE_CHECK_REFERENCE" in os.environ:
         return None
-    folder = Path.cwd()
-    return folder if (folder / MANIFEST).is_file() else None
+    return work_folder_of(Path.cwd())
+
+
+def work_folder_of(folder: Path) -> Path | None:
+    """Return the work folder whose notebooks lie in ``folder``; project starters have a folder of their own in it."""
+    for place in (folder, folder.parent) if folder.name == PROJECTS else (folder,):
+        if (place / MANIFEST).is_file():
+            return place
+    return None
 
 
 def notebook_name(folder: Path, exercise: str | None) -> str | None:
     """Return the stem of the notebook that this kernel runs, as Jupyter or VS Code tells it or the exercise does."""
     for told in (os.environ.get("JPY_SESSION_NAME"), session.namespace().get("__vsc_ipynb_file__")):
-        found = re.match(r"\d\d_\w+?(?=\W|-Copy|$)", Path(str(told).replace("\\", "/")).name) if told else None
+        found = re.match(r"(?:\d\d|p\d)_\w+?(?=\W|-Copy|$)", Path(str(told).replace("\\", "/")).name) if told else None
         if found:
             return found[0]
     if not exercise:
         return None
     answer = f'"{exercise}-answer"'.encode()
-    holders = [path for path in _notebooks(folder) if answer in path.read_bytes()]
+    holders = [path for path in course_notebooks(folder) if answer in path.read_bytes()]
     return holders[0].stem if len(holders) == 1 else None
-
-
-def _notebooks(folder: Path) -> list[Path]:
-    return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
 
 
 def section_of(name: str, function: Any, heading: str, kept_names: Iterable[str]) -> Section:
@@ -472,7 +476,7 @@ def my_vi_progress(work_dir: Path) -> Progress:
         CourseError: ``my_vi.py`` cannot be read.
     """
     kept, asked = names_kept(read(work_dir)), {}
-    for path in _notebooks(work_dir):
+    for path in course_notebooks(work_dir):
         for source in _code_cells(path):
             for name in _asked_for(source):
                 asked.setdefault(name, path.stem)

@@ -9,6 +9,7 @@ from IPython.display import display
 
 from course_utils.coursework.kernel import my_vi, session
 from course_utils.coursework.source.solutions import given_digest, solution_of
+from course_utils.paths import place_of
 
 RIGHT, WRONG, ERROR = session.RIGHT, "wrong", "error"
 
@@ -35,7 +36,7 @@ def _solution(folder: Path, exercise: str, has_values: bool) -> str:
     """Return the solution in the notebook's file; empty if it holds none, or the answer is still as it was given."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         stem = my_vi.notebook_name(folder, exercise)
-        notebook = json.loads((folder / f"{stem}.ipynb").read_bytes())
+        notebook = json.loads((folder / place_of(f"{stem}.ipynb")).read_bytes())
         if has_values or _is_changed(notebook, exercise):
             return solution_of(notebook, exercise)
     return ""

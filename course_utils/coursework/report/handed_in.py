@@ -8,7 +8,7 @@ from course_utils.coursework.grade.jobs import Answer, OpenedFile, OpenJob, work
 from course_utils.coursework.grade.pool import Workers, encode
 from course_utils.coursework.grade.submissions import Place, find_places
 from course_utils.coursework.grade.types import Result
-from course_utils.paths import NOTEBOOKS_DIR
+from course_utils.paths import NOTEBOOKS_DIR, place_of
 
 SECONDS_TO_OPEN = 120.0
 MOST_LINES = 400
@@ -24,7 +24,7 @@ def handed_in(submissions: Path, result: Result, exercise: str) -> list[str]:
     if place is None:
         return [f"Of {result.student} there is nothing in {submissions}."]
     lines = [f"Handed in: {', '.join(map(str, place.files))}"]
-    opened = _open(place, NOTEBOOKS_DIR / result.notebook)
+    opened = _open(place, NOTEBOOKS_DIR / place_of(result.notebook))
     if opened is None or opened.submitted is None:
         return [*lines, opened.unreadable or "There is no such notebook." if opened else "It could not be opened."]
     is_graded = opened.digest == result.digest

@@ -13,7 +13,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from course_utils.errors import CourseError
-from course_utils.paths import NOTEBOOKS_DIR
+from course_utils.paths import NOTEBOOKS_DIR, course_notebooks
 
 SETUP_TAG = "setup"
 MARKER = "# The answer to {}; keep this line."
@@ -80,7 +80,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def source_notebooks(directory: Path = NOTEBOOKS_DIR) -> list[Path]:
     """Return the source notebooks in the order in which they are taught."""
-    return sorted(directory.glob("[0-9][0-9]_*.ipynb"))
+    return course_notebooks(directory)
 
 
 def exercises(notebook: NotebookNode) -> list[Exercise]:

@@ -17,6 +17,7 @@ from course_utils.coursework.source.notebooks import (
     student_copy,
     write_whole,
 )
+from course_utils.paths import place_of
 
 MANIFEST = ".course.json"
 
@@ -44,7 +45,8 @@ def deliver(work_dir: Path, source_dir: Path = NOTEBOOKS_DIR) -> list[Delivery]:
             f"{source_dir} holds no notebooks of the course; restore it with `git checkout -- notebooks`."
         )
     try:
-        work_dir.mkdir(parents=True, exist_ok=True)
+        for source in sources:
+            (work_dir / place_of(source.name)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise NotebookError(
@@ -54,10 +56,11 @@ def deliver(work_dir: Path, source_dir: Path = NOTEBOOKS_DIR) -> list[Delivery]:
     deliveries = []
     for source in sources:
         notebook = student_copy(read_notebook(source))
-        path, outcome = _deliver_one(work_dir / source.name, notebook, delivered.get(source.name))
+        name = place_of(source.name).as_posix()
+        path, outcome = _deliver_one(work_dir / name, notebook, delivered.get(name))
         deliveries.append(Delivery(path, outcome))
         if outcome != "kept":
-            delivered[source.name] = _digest(notebook_bytes(notebook), notebook)
+            delivered[name] = _digest(notebook_bytes(notebook), notebook)
             write_whole(work_dir / MANIFEST, json.dumps(delivered, indent=1).encode())
     return deliveries
 
