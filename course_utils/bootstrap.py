@@ -35,13 +35,36 @@ def main():
     run([sys.executable, "-m", "venv", "--clear", VENV], "the virtual environment could not be made")
     pip = [venv_python(), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     print("  2/3 the packages of requirements.lock", flush=True)
-    run(pip + ["--require-hashes", "-r", LOCK], "the packages of requirements.lock could not be installed")
+    if not install_with_uv(pip):
+        run(pip + ["--require-hashes", "-r", LOCK], "the packages of requirements.lock could not be installed")
     print("  3/3 the course itself", flush=True)
     run(pip + ["--no-deps", "--no-build-isolation", "--editable", ROOT], "the course could not be installed")
     with open(STAMP, "w") as stamp:
         stamp.write(state)
     os.remove(LOG)
     print("Done.", flush=True)
+
+
+def install_with_uv(pip):
+    """Install the lock with uv, which takes a third of pip's time; return whether that worked.
+
+    It may not: uv does not read pip's settings, such as a mirror. Then pip does it, and says what is wrong if it cannot.
+    """
+    with open(LOCK) as lock:
+        lines = lock.read().split("\n")
+    first = next(number for number, line in enumerate(lines) if line.startswith("uv=="))
+    last = next(number for number, line in enumerate(lines) if number > first and not line.startswith("    "))
+    only_uv = os.path.join(VENV, "uv.lock")
+    with open(only_uv, "w") as file:
+        file.write("\n".join(lines[first:last]) + "\n")
+    uv = [venv_python(), "-m", "uv", "pip", "install", "--python", venv_python(), "--compile-bytecode"]
+    return all(
+        call(command) == 0
+        for command in (
+            pip + ["--require-hashes", "--no-deps", "-r", only_uv],
+            uv + ["--require-hashes", "-r", LOCK],
+        )
+    )
 
 
 def hand_over_to_another_python():
@@ -92,10 +115,15 @@ def venv_python():
     return os.path.join(VENV, *parts)
 
 
+def call(command):
+    """Run ``command`` with its output in a log, and return its exit code."""
+    with open(LOG, "a") as log:
+        return subprocess.call(command, stdout=log, stderr=subprocess.STDOUT)
+
+
 def run(command, failure):
     """Run ``command`` with its output in a log; if it fails, stop with one sentence."""
-    with open(LOG, "a") as log:
-        code = subprocess.call(command, stdout=log, stderr=subprocess.STDOUT)
+    code = call(command)
     if code == 0:
         return
     with open(LOG) as log:

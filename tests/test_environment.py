@@ -153,6 +153,29 @@ def test_bootstrap_explains_what_stopped_it(said, expected, monkeypatch, tmp_pat
     assert "\n" not in str(stopped.value)
 
 
+@pytest.mark.parametrize(("failing", "installs"), [("none", ["uv"]), ("uv", ["uv", "pip"]), ("download", ["pip"])])
+def test_bootstrap_falls_back_on_pip(failing, installs, monkeypatch, tmp_path):
+    """Where uv cannot be had, or finds no index, pip installs the same lock."""
+    lock_of_uv, called = tmp_path / "uv.lock", []
+
+    def call(command):
+        is_uv = "uv" in command
+        if bootstrap.LOCK in command:
+            called.append("uv" if is_uv else "pip")
+        else:
+            assert not is_uv and str(lock_of_uv) in command and "--require-hashes" in command
+        return int(failing == ("uv" if is_uv else "download" if bootstrap.LOCK not in command else ""))
+
+    for name, value in {"VENV": tmp_path, "LOG": tmp_path / "log", "STAMP": tmp_path / "stamp"}.items():
+        monkeypatch.setattr(bootstrap, name, str(value))
+    monkeypatch.setattr(bootstrap, "call", call)
+    pip = ["python", "-m", "pip", "install"]
+    if not bootstrap.install_with_uv(pip):
+        bootstrap.run([*pip, "--require-hashes", "-r", bootstrap.LOCK], "it failed")
+    assert called == installs
+    assert re.fullmatch(r"uv==[\d.]+ \\\n(    (--hash=sha256:\w+( \\)?|# .*)\n)+", lock_of_uv.read_text())
+
+
 def test_bootstrap_can_be_read_by_an_old_python():
     source = (ROOT / "course_utils" / "bootstrap.py").read_text()
     assert not re.search(r"\bf\"|\bf'|->|:=|\bmatch \b|\bnonlocal\b|\[\*", source)
