@@ -128,6 +128,7 @@ def test_student_copy_gives_nothing_away(path):
     assert [cell.id for cell in student.cells] == [cell.id for cell in source.cells]
     assert not any(cell.outputs or cell.execution_count for cell in student.cells if cell.cell_type == "code")
     for exercise in exercises(source):
+        assert exercise.title.startswith("Exercise "), exercise.title
         stub = next(cell.source for cell in student.cells if cell.id == exercise.answer.id)
         assert "raise NotImplementedError" in stub
         solution = SOLUTION.search(exercise.answer.source).group().splitlines()[1:-1]

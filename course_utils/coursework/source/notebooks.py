@@ -93,8 +93,9 @@ def exercises(notebook: NotebookNode) -> list[Exercise]:
     for cell in notebook.cells:
         role = cell.metadata.get("nbgrader", {})
         if cell.cell_type == "markdown" and cell.id.startswith("ex-"):
-            # Neither a table nor a page of grades draws formulas.
-            titles[cell.id] = re.sub(r"\$([^$]+)\$", r"\1", cell.source.splitlines()[0].lstrip("# "))
+            # Text may lead on to the heading. Neither a table nor a page of grades draws formulas.
+            heading = re.search(r"^#+ .+", cell.source, re.MULTILINE)
+            titles[cell.id] = re.sub(r"\$([^$]+)\$", r"\1", heading[0].lstrip("# ")) if heading else cell.id
         elif role.get("solution"):
             answers[role["grade_id"].removesuffix("-answer")] = cell
         elif role.get("grade"):
