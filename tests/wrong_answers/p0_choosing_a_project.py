@@ -1,0 +1,1 @@
+# This page has no exercises, so there is nothing to answer wrongly.
