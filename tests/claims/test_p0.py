@@ -32,6 +32,7 @@ def compared():
     return found
 
 
+@pytest.mark.slow
 def test_paired_explained():
     """Images differ by tens of nats, and both models find the same images hard. ... The difference is many of its paired error bars, and
     less than half of an unpaired one: ... one or two thousand times as many images. The ELBO orders the two models the other way round."""
@@ -45,6 +46,7 @@ def test_paired_explained():
         assert elbo["iwae-5"] < elbo["vae-5"] - 0.5
 
 
+@pytest.mark.slow
 def test_paired_figure():
     """The histograms ... are more than a hundred nats wide. ... The histogram of their differences is a few nats wide, and mostly to the
     right of zero."""
