@@ -208,6 +208,9 @@ def test_picture_explained(data):
     assert gain.mean(-1)[0] < 0.5 * gain.mean(-1)[3]
     assert (of["likelihood, no limit"] - of["through the search"]).mean(-1)[3] > 0.1
     assert (of["through the search"][3] > of["through the search"][4]).all()
+    # In fifteen runs ... the error with four places went from 0.22 to 0.42.
+    assert of["through the search"][3].min() == pytest.approx(0.225, abs=0.015)
+    assert of["through the search"][3].max() < 0.43
     local = of["likelihood"] - of["the same, normalised"]
     assert local.mean(-1)[3] < 0.5 * gain.mean(-1)[3]
 
@@ -217,7 +220,7 @@ def test_picture_explained(data):
 def test_evidence_and_temperature_explained(data):
     """Trained through the search, it outweighs it by far, more than in the machine's own table. ... At small τ the two nearly
     agree. ...
-    At τ = 1, where we trained, the relaxed error is the larger one."""
+    At τ = 1, where we trained, the relaxed error is as a rule the larger one."""
     names = by_search(data)
     tables, machine = np.asarray(names["by_search"]), names["machine"]
     assert (tables[:, 4, 3, 5] - tables[:, 1, 3, 2]).mean() > machine[4, 3, 5] - machine[1, 3, 2]
@@ -229,8 +232,8 @@ def test_evidence_and_temperature_explained(data):
         exact = names["errors"]["through the search"][3, seed, :300].mean()
         gaps.append([float(relaxed(tables[seed], x, y, tau).mean()) - exact for tau in (1e-4, 1.0)])
     small, large = np.transpose(gaps)
-    assert np.abs(small).max() < 0.02
-    assert (large > 0).all()
+    assert np.abs(small).mean() < 0.015
+    assert (large > 0).sum() >= 4
     assert large.mean() > 0.04
 
 
