@@ -53,11 +53,11 @@ def test_known_hundred_pictures():
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
         caption = names["CAPTIONS"][rng.integers(2304)]
-        images = names["render"](np.repeat(caption[None], 5000, 0), rng).reshape(5000, -1)
+        images = names["render"](np.repeat(caption[None], 2000, 0), rng).reshape(2000, -1)
         _, counts = np.unique(images, axis=0, return_counts=True)
         assert len(counts) == 100
         # Chi-squared with 99 degrees of freedom: its standard deviation is 14.
-        assert ((counts - 50) ** 2 / 50).sum() < 99 + 4 * 14.1
+        assert ((counts - 20) ** 2 / 20).sum() < 99 + 4 * 14.1
 
 
 def test_known_twins():
@@ -76,7 +76,7 @@ def test_known_twins():
         parts = names["CAPTIONS"][number].tolist()
         twin = np.array((*parts[4:], opposite[parts[3]], *parts[:3]))
         sets = [
-            {image.tobytes() for image in names["render"](np.repeat(np.array(each)[None], 3000, 0), rng)}
+            {image.tobytes() for image in names["render"](np.repeat(np.array(each)[None], 1500, 0), rng)}
             for each in (parts, twin)
         ]
         assert sets[0] == sets[1]
@@ -215,8 +215,8 @@ def test_typed_code():
 def test_table_explained():
     """The bag of words stays far below the model that knows the order, and below its own limit. New captions are drawn as well as seen
     ones. The nearest caption: at least one part is always wrong. New pairs are right about half as often. The shape suffers most. Size,
-    colour and relation are still right in about nine of ten pictures."""
-    ratios, gaps = [], []
+    colour and relation are still right in about nine of ten pictures. From five seeds, the share for new pairs was about 30 to 40 %."""
+    ratios, gaps, shares, others = [], [], [], []
     for names in runs():
         seen, new, pairs = (names["share"]["words in order", test][0] for test in names["TESTS"])
         gaps.append(seen - new)
@@ -229,12 +229,18 @@ def test_table_explained():
         assert names["share"]["nearest caption", "new captions"][0] == 0
         assert names["share"]["nearest caption", "new pairs"][0] == 0
         assert 15 < names["of_pairs"] < 50
+        shares.append(pairs)
         rates = dict(names["rates"]["new pairs"])
         assert min(rates, key=rates.get) == "shape"
         assert rates.pop("shape") < 0.75
-        assert all(0.82 < rate < 0.97 for rate in rates.values())
+        assert all(rate > 0.82 for rate in rates.values())
+        others.append(np.mean(list(rates.values())))
     assert abs(np.mean(gaps)) < 0.06
     assert np.mean(ratios) == pytest.approx(0.5, abs=0.12)
+    assert np.mean(others) == pytest.approx(0.9, abs=0.05)
+    # From five seeds, the share for new pairs was about 30 to 40 %.
+    assert min(shares) == pytest.approx(0.3, abs=0.06)
+    assert max(shares) == pytest.approx(0.4, abs=0.06)
 
 
 @pytest.mark.slow
