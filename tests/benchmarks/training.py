@@ -355,7 +355,7 @@ def scaling(rounds: int) -> dict[str, dict[int, float]]:
 
 
 def draw_scaling(medians: dict[str, dict[int, float]], path: str) -> None:
-    """Draw what ``scaling`` measured on two logarithmic axes, beside a line of slope one."""
+    """Draw what ``scaling`` measured on two logarithmic axes, beside a line of slope one where work grows in proportion."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -366,7 +366,9 @@ def draw_scaling(medians: dict[str, dict[int, float]], path: str) -> None:
     for axis, (name, seconds) in zip(axes, medians.items(), strict=True):
         values = list(seconds)
         axis.loglog(values, list(seconds.values()), "o-", label="an epoch of fit")
-        axis.loglog(values, [seconds[values[0]] * value / values[0] for value in values], ":", label="proportional")
+        # An epoch has as many images, whatever the batch.
+        if name != "batch_size":
+            axis.loglog(values, [seconds[values[0]] * value / values[0] for value in values], ":", label="proportional")
         axis.set_xlabel(names[name])
         axis.set_xticks(values, [f"{value:,}" for value in values])
         axis.minorticks_off()
