@@ -6,6 +6,7 @@ PACKAGE_DIR = Path(__file__).resolve().parent
 PROJECT_DIR = PACKAGE_DIR.parent
 DATA_DIR = PROJECT_DIR / "data"
 NOTEBOOKS_DIR = PROJECT_DIR / "notebooks"
+DOCS_DIR = PROJECT_DIR / "docs"
 PROJECTS = "projects"
 
 

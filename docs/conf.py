@@ -31,6 +31,7 @@ html_js_files = [
 # KaTeX takes MathJax's place: this script renders what Sphinx marks as mathematics.
 mathjax_path = "math.js"
 mathjax_options = {"defer": "defer"}
+html_favicon = "_static/icon.svg"
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

@@ -16,10 +16,11 @@ from typing import Any
 from course_utils.coursework.author.execute import run_notebook
 from course_utils.coursework.author.stills import WIDGET_VIEW, traits_of, without_private
 from course_utils.coursework.source.notebooks import digest_of_source, read_notebook, write_whole
-from course_utils.paths import PACKAGE_DIR
+from course_utils.paths import PACKAGE_DIR, PROJECT_DIR
 
-# Has no part in what an explorer is handed.
-NOT_OF_EXPLORERS = PACKAGE_DIR / "coursework"
+CACHE_DIR = PROJECT_DIR / "build" / "explorers"
+# What has no part in what an explorer is handed.
+NOT_OF_EXPLORERS = {"coursework", "bootstrap.py", "cli.py"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Explorer:
     traits: dict[str, Any]
 
 
-def explorers_of(notebooks: list[Path], cache: Path) -> dict[Path, dict[str, list[Explorer]]]:
+def explorers_of(notebooks: list[Path], cache: Path = CACHE_DIR) -> dict[Path, dict[str, list[Explorer]]]:
     """Return the explorers of each notebook by the id of their cell; notebooks that ``cache`` does not know are run.
 
     Raises:
@@ -85,6 +86,6 @@ def _digest(path: Path) -> str:
     """Return what changes when the explorers of the notebook at ``path`` may have changed."""
     digest = hashlib.sha256(digest_of_source(read_notebook(path)).encode())
     for file in sorted(PACKAGE_DIR.rglob("*")):
-        if file.suffix in {".py", ".js", ".css"} and NOT_OF_EXPLORERS not in file.parents:
+        if file.suffix in {".py", ".js", ".css"} and file.relative_to(PACKAGE_DIR).parts[0] not in NOT_OF_EXPLORERS:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -22,6 +22,8 @@ from course_utils.coursework.source.solutions import without_markers
 from course_utils.coursework.source.values import agree
 
 HIDE_INPUT = "hide-input"
+# The metadata of an output that says what a gallery shows of the explorer in it.
+GALLERY = "gallery"
 TITLE_IN_ITALICS = re.compile(r"(?<!\*)\*(?!\*)([^*\n]+)\*(?!\*)")
 FRAGMENT = re.compile(r"(?<=\]\()([^)\s]*)#([^)\s]+)(?=\))")
 
@@ -61,6 +63,7 @@ def reader_copy(
     explorers: Mapping[str, Sequence[Explorer]],
     assets: Assets,
     to_assets: str,
+    label: str = "",
     *,
     with_solutions: bool = False,
     references: Mapping[str, str] | None = None,
@@ -75,6 +78,7 @@ def reader_copy(
         explorers: what :func:`explorers_of` found of it.
         assets: takes the pictures and explorers.
         to_assets: the way to them from the page, such as ``../_static/explorers``.
+        label: if given, every text cell can be linked to as ``cell-LABEL-ID``.
         with_solutions: put each solution, folded, below its check.
         references: titles of works with the keys under which the bibliography has them.
     """
@@ -84,6 +88,8 @@ def reader_copy(
         cells.append(cell)
         if cell.cell_type == "markdown":
             cell.source = _with_citations(FRAGMENT.sub(_as_slug, cell.source), references or {})
+            if label:
+                cell.source = f"(cell-{label}-{cell.id})=\n{cell.source}"
         elif not cell.metadata.get("nbgrader"):
             cell.outputs = _shown(original, list(explorers.get(cell.id, [])), assets, to_assets)
         if is_check(cell):
@@ -115,18 +121,20 @@ def _shown(cell: NotebookNode, explorers: list[Explorer], assets: Assets, to_ass
     shown = []
     for output in copy.deepcopy(cell.outputs):
         data, text = output.get("data", {}), output.get("data", {}).get("text/plain")
-        of_page = ""
+        of_page = picture = ""
         if PNG in data:
-            described = output.metadata.get(PNG, {})
-            of_page = _picture(data[PNG], described, f"{to_assets}/{assets.picture(data[PNG])}")
+            picture = assets.picture(data[PNG])
+            of_page = _picture(data[PNG], output.metadata.get(PNG, {}), f"{to_assets}/{picture}")
         found = next((explorer for explorer in explorers if agree(text, explorer.text)), None)
         if found:
             explorers.remove(found)
             pieces = [assets.piece(value) for value in (found.module, found.style, _deflated(found.traits))]
             still = of_page or f"<pre>{html.escape(found.text)}</pre>"
-            of_page = f'<div class="explorer" id="{cell.id}" data-pieces="{" ".join(pieces)}">{still}</div>'
+            of_page = f'<div class="explorer" id="cell-{cell.id}" data-pieces="{" ".join(pieces)}">{still}</div>'
         if of_page:
-            output = new_output("display_data", {"text/html": of_page})
+            label = found.traits["spec"].get("label", "") if found and picture else ""
+            explorer = {GALLERY: {"label": label, "picture": picture}} if label else {}
+            output = new_output("display_data", {"text/html": of_page}, metadata=explorer)
         shown.append(output)
     return shown
 

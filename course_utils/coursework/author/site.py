@@ -1,5 +1,6 @@
 """Make the site: every notebook as a page, with its explorers live, beside the pages of ``docs/``."""
 
+import html
 import re
 import shutil
 import subprocess
@@ -13,19 +14,21 @@ from urllib.parse import quote
 
 from nbformat import NotebookNode
 
-from course_utils.coursework.author.explorers import explorers_of
-from course_utils.coursework.author.reader import Assets, plain_title, reader_copy
+from course_utils.coursework.author.explorers import CACHE_DIR, explorers_of
+from course_utils.coursework.author.reader import GALLERY, Assets, plain_title, reader_copy
+from course_utils.coursework.author.slides import has_slides, make_slides
 from course_utils.coursework.source.notebooks import NotebookError, read_notebook, source_notebooks, write_notebook
-from course_utils.paths import NOTEBOOKS_DIR, PROJECT_DIR, place_of
+from course_utils.paths import DOCS_DIR, PROJECT_DIR, place_of
 
-DOCS_DIR = PROJECT_DIR / "docs"
-CACHE_DIR = PROJECT_DIR / "build" / "explorers"
 SETTINGS = "site.toml"
 REFERENCES = "references.bib"
+# Pages of the site that stand at the top of the project, where people look for them.
+AT_THE_TOP = ("CHANGELOG.md", "CONTRIBUTING.md")
+SLIDES = "slides"
+GALLERY_PAGE = "gallery.md"
 ASSETS = "_static/explorers"
 # Sphinx leaves this file in every folder that it writes.
 BUILT = ".buildinfo"
-BIB_ENTRY = re.compile(r"^@\w+\{(?P<key>[^,]+),.*?^ *title = \{(?P<title>.*)\},?$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,15 @@ def read_settings(docs: Path = DOCS_DIR) -> Settings:
 
 
 def read_references(docs: Path = DOCS_DIR) -> dict[str, str]:
-    """Return the titles of the bibliography, in the form of :func:`plain_title`, with their keys."""
-    text = (docs / REFERENCES).read_text(encoding="utf-8")
-    return {plain_title(entry["title"].replace("{", "").replace("}", "")): entry["key"] for entry in BIB_ENTRY.finditer(text)}
+    """Return the keys of the bibliography by title: whole, up to its colon, and short; as :func:`plain_title` has it."""
+    from pybtex.database import parse_file
+
+    references = {}
+    for key, entry in parse_file(docs / REFERENCES).entries.items():
+        title = entry.fields["title"]
+        for name in (title.partition(":")[0], title, entry.fields.get("shorttitle", title)):
+            references[plain_title(name.replace("{", "").replace("}", ""))] = key
+    return references
 
 
 def build_site(
@@ -84,7 +93,10 @@ def build_site(
     with tempfile.TemporaryDirectory(prefix=".site-", dir=out.parent) as folder:
         source, built = Path(folder, "source"), Path(folder, "built")
         shutil.copytree(DOCS_DIR, source)
-        assets = Assets(source / ASSETS)
+        for name in AT_THE_TOP:
+            text = (PROJECT_DIR / name).read_text(encoding="utf-8").replace("](docs/", "](")
+            (source / name.lower()).write_text(text, encoding="utf-8")
+        assets, slides, gallery = Assets(source / ASSETS), {}, ""
         for path in notebooks:
             place = "notebooks" / place_of(path.name)
             to_root = "../" * len(place.parent.parts)
@@ -93,20 +105,30 @@ def build_site(
                 explorers[path],
                 assets,
                 to_root + ASSETS,
+                label=path.name.partition("_")[0],
                 with_solutions=settings.solutions,
                 references=references,
             )
-            _add_links(page, place, settings)
+            if has_slides(page):
+                slides[path.stem] = make_slides(page, "../_static", "../notebooks/")
+            _add_links(page, place, settings, with_slides=path.stem in slides)
             (source / place).parent.mkdir(parents=True, exist_ok=True)
             write_notebook(page, source / place)
+            gallery += _cards(page, place)
+        text = (source / GALLERY_PAGE).read_text(encoding="utf-8")
+        (source / GALLERY_PAGE).write_text(f'{text}\n<div class="gallery">\n{gallery}</div>\n', encoding="utf-8")
         _run_sphinx(source, built, complete=len(notebooks) == len(everything))
+        for name, text in slides.items():
+            (built / SLIDES).mkdir(exist_ok=True)
+            (built / SLIDES / f"{name}.html").write_text(text, encoding="utf-8")
+        (built / "_sources").rmdir()  # Sphinx makes it, and nothing puts anything into it
         shutil.rmtree(out, ignore_errors=True)
         built.replace(out)
 
 
-def _add_links(page: NotebookNode, place: Path, settings: Settings) -> None:
-    """Put the ways to run this notebook below its title, if the settings say where it can be run."""
-    links = []
+def _add_links(page: NotebookNode, place: Path, settings: Settings, *, with_slides: bool) -> None:
+    """Put links below the title: to the slides, if there are any, and to where the settings say it can be run."""
+    links = [("Slides", f"../{SLIDES}/{place.stem}.html")] if with_slides else []
     if settings.repository:
         tree = f"{settings.repository}/{settings.branch}?urlpath={quote(f'lab/tree/{place.as_posix()}', safe='')}"
         links.append(("Run on Binder", f"https://mybinder.org/v2/gh/{tree}"))
@@ -115,8 +137,28 @@ def _add_links(page: NotebookNode, place: Path, settings: Settings) -> None:
         links.append(("Run on Colab", f"https://colab.research.google.com/#fileUrl={quote(copy, safe='')}"))
     if links:
         anchors = " ".join(f'<a class="run" href="{address}">{text}</a>' for text, address in links)
-        title, _, rest = page.cells[0].source.partition("\n")
-        page.cells[0].source = f'{title}\n\n<p class="runs">{anchors}</p>\n{rest}'
+        heading = re.search(r"^# .+\n", page.cells[0].source, re.MULTILINE)
+        below = heading.end()
+        page.cells[
+            0
+        ].source = f'{page.cells[0].source[:below]}\n<p class="runs">{anchors}</p>\n\n{page.cells[0].source[below:]}'
+
+
+def _cards(page: NotebookNode, place: Path) -> str:
+    """Return a card for each explorer of a page, which leads to it."""
+    chapter = page.cells[0].source.partition("# ")[2].partition("\n")[0]
+    shown = [
+        (cell.id, output.metadata[GALLERY])
+        for cell in page.cells
+        for output in cell.get("outputs", [])
+        if GALLERY in output.get("metadata", {})
+    ]
+    return "".join(
+        f'<a class="card" href="{place.with_suffix(".html").as_posix()}#cell-{cell}">'
+        f'<img src="{ASSETS}/{explorer["picture"]}" alt="" loading="lazy"><b>{html.escape(chapter)}</b>'
+        f"<span>{html.escape(explorer['label'])}</span></a>\n"
+        for cell, explorer in shown
+    )
 
 
 def _run_sphinx(source: Path, built: Path, *, complete: bool) -> None:
