@@ -67,15 +67,31 @@ window.courseExplorers = (() => {
     return model;
   }
 
+  /** Return the widget with these three pieces, and a model with its traits. */
+  async function widgetOf([ofModule, ofStyle, ofTraits]) {
+    const [source, css, traits] = await Promise.all([ofModule, ofStyle, ofTraits].map(piece));
+    const { default: widget } = await importOnce(ofModule, source);
+    addStyle(ofStyle, css);
+    const model = await modelOf(traits);
+    await widget.initialize?.({ model });
+    return { widget, model };
+  }
+
+  const begun = new Set();
+
+  /** Begin what an explorer may use and no cell shows, such as a library; the explorer is drawn without waiting for it. */
+  function begin(unseen) {
+    if (begun.has(unseen)) return;
+    begun.add(unseen);
+    const names = unseen.split(" ");
+    for (let i = 0; i + 3 <= names.length; i += 3) widgetOf(names.slice(i, i + 3)).catch(console.error);
+  }
+
   async function show(place) {
-    const [ofModule, ofStyle, ofTraits] = place.dataset.pieces.split(" ");
     try {
-      const [source, css, traits] = await Promise.all([ofModule, ofStyle, ofTraits].map(piece));
-      const { default: widget } = await importOnce(ofModule, source);
-      addStyle(ofStyle, css);
+      begin(place.dataset.unseen);
+      const { widget, model } = await widgetOf(place.dataset.pieces.split(" "));
       const el = document.createElement("div");
-      const model = await modelOf(traits);
-      await widget.initialize?.({ model });
       await widget.render({ model, el });
       place.replaceChildren(el);
       place.dataset.live = "";

@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nbclient import NotebookClient
+
 from course_utils.coursework.author.execute import run_notebook
 from course_utils.coursework.author.stills import WIDGET_VIEW, traits_of, without_private
 from course_utils.coursework.source.notebooks import digest_of_source, read_notebook, write_whole
 from course_utils.paths import PACKAGE_DIR, PROJECT_DIR
 
 CACHE_DIR = PROJECT_DIR / "build" / "explorers"
+UNSEEN = ""
 # What has no part in what an explorer is handed.
 NOT_OF_EXPLORERS = {"coursework", "bootstrap.py", "cli.py"}
 
@@ -47,39 +50,53 @@ def explorers_of(notebooks: list[Path], cache: Path = CACHE_DIR) -> dict[Path, d
         NotebookError: a notebook cannot be read, or does not run.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    places = {path: cache / f"{path.stem}-{_digest(path)}.json" for path in notebooks}
-    new = [path for path, place in places.items() if not place.exists()]
-    with ProcessPoolExecutor(max(1, min(len(new), os.cpu_count() or 1))) as pool:
-        for path, found in zip(new, pool.map(harvest, new)):
-            for old in cache.glob(f"{path.stem}-*.json"):
-                old.unlink()
-            kept = {cell: [asdict(explorer) for explorer in explorers] for cell, explorers in found.items()}
-            write_whole(places[path], json.dumps(kept).encode())
-    read = {path: json.loads(place.read_bytes()) for path, place in places.items()}
+    places = [cache / f"{path.stem}-{_digest(path)}.json" for path in notebooks]
+    new = [(path, place) for path, place in zip(notebooks, places) if not place.exists()]
+    if new:
+        with ProcessPoolExecutor(min(len(new), os.cpu_count() or 1)) as pool:
+            list(pool.map(_harvest_to, *zip(*new)))  # a list, so that what went wrong there is raised here
     return {
-        path: {cell: [Explorer(**explorer) for explorer in explorers] for cell, explorers in cells.items()}
-        for path, cells in read.items()
+        path: {
+            cell: [Explorer(**explorer) for explorer in explorers]
+            for cell, explorers in json.loads(place.read_bytes()).items()
+        }
+        for path, place in zip(notebooks, places)
     }
+
+
+def _harvest_to(path: Path, place: Path) -> None:
+    """Keep the explorers of the notebook at ``path`` in the file ``place``, in place of what is out of date."""
+    found = {cell: [asdict(explorer) for explorer in explorers] for cell, explorers in harvest(path).items()}
+    for old in place.parent.glob(f"{path.stem}-*.json"):
+        old.unlink()
+    write_whole(place, json.dumps(found).encode())
 
 
 def harvest(path: Path) -> dict[str, list[Explorer]]:
     """Run the notebook at ``path`` and return its explorers by the id of their cell, in order.
 
+    Those that no cell shows, such as a library that others use, are under ``UNSEEN``.
+
     Raises:
         NotebookError: it cannot be read, or does not run.
     """
     client = run_notebook(read_notebook(path), path)
+    own = {model_id for model_id, state in client.widget_state.items() if "_esm" in state}
     found: dict[str, list[Explorer]] = {}
+    seen = set()
     for cell in client.nb.cells:
         for output in cell.get("outputs", []):
-            view = output.get("data", {}).get(WIDGET_VIEW)
-            if view and "_esm" in client.widget_state.get(view["model_id"], {}):
-                traits = traits_of(client, view["model_id"])
-                explorer = Explorer(
-                    output.data["text/plain"], traits["_esm"], traits.get("_css", ""), without_private(traits)
-                )
-                found.setdefault(cell.id, []).append(explorer)
-    return found
+            model_id = output.get("data", {}).get(WIDGET_VIEW, {}).get("model_id")
+            if model_id in own:
+                seen.add(model_id)
+                found.setdefault(cell.id, []).append(_explorer(client, model_id, output.data["text/plain"]))
+    unseen = [_explorer(client, model_id, "") for model_id in client.widget_state if model_id in own - seen]
+    return found | ({UNSEEN: unseen} if unseen else {})
+
+
+def _explorer(client: NotebookClient, model_id: str, text: str) -> Explorer:
+    traits = traits_of(client, model_id)
+    return Explorer(text, traits["_esm"], traits.get("_css", ""), without_private(traits))
 
 
 def _digest(path: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
 
-from course_utils.coursework.author.explorers import Explorer
+from course_utils.coursework.author.explorers import UNSEEN, Explorer
 from course_utils.coursework.author.stills import PNG
 from course_utils.coursework.source.notebooks import is_check, student_copy
 from course_utils.coursework.source.solutions import without_markers
@@ -83,6 +83,7 @@ def reader_copy(
         references: titles of works with the keys under which the bibliography has them.
     """
     notebook, solutions = student_copy(source), _solutions(source) if with_solutions else {}
+    unseen = " ".join(_pieces(explorer, assets) for explorer in explorers.get(UNSEEN, []))
     cells = []
     for cell, original in zip(notebook.cells, source.cells, strict=True):
         cells.append(cell)
@@ -91,7 +92,7 @@ def reader_copy(
             if label:
                 cell.source = f"(cell-{label}-{cell.id})=\n{cell.source}"
         elif not cell.metadata.get("nbgrader"):
-            cell.outputs = _shown(original, list(explorers.get(cell.id, [])), assets, to_assets)
+            cell.outputs = _shown(original, list(explorers.get(cell.id, [])), unseen, assets, to_assets)
         if is_check(cell):
             _fold(cell, "Show the check")
             if answer := solutions.get(cell.metadata["nbgrader"]["grade_id"].removesuffix("-check")):
@@ -116,7 +117,9 @@ def _fold(cell: NotebookNode, summary: str) -> None:
     cell.metadata["mystnb"] = {"code_prompt_show": summary, "code_prompt_hide": summary.replace("Show", "Hide")}
 
 
-def _shown(cell: NotebookNode, explorers: list[Explorer], assets: Assets, to_assets: str) -> list[NotebookNode]:
+def _shown(
+    cell: NotebookNode, explorers: list[Explorer], unseen: str, assets: Assets, to_assets: str
+) -> list[NotebookNode]:
     """Return the outputs of a cell with its pictures as files and its explorers as places in which they come to life."""
     shown = []
     for output in copy.deepcopy(cell.outputs):
@@ -128,15 +131,20 @@ def _shown(cell: NotebookNode, explorers: list[Explorer], assets: Assets, to_ass
         found = next((explorer for explorer in explorers if agree(text, explorer.text)), None)
         if found:
             explorers.remove(found)
-            pieces = [assets.piece(value) for value in (found.module, found.style, _deflated(found.traits))]
             still = of_page or f"<pre>{html.escape(found.text)}</pre>"
-            of_page = f'<div class="explorer" id="cell-{cell.id}" data-pieces="{" ".join(pieces)}">{still}</div>'
+            named = f'data-pieces="{_pieces(found, assets)}" data-unseen="{unseen}"'
+            of_page = f'<div class="explorer" id="cell-{cell.id}" {named}>{still}</div>'
         if of_page:
             label = found.traits["spec"].get("label", "") if found and picture else ""
             explorer = {GALLERY: {"label": label, "picture": picture}} if label else {}
             output = new_output("display_data", {"text/html": of_page}, metadata=explorer)
         shown.append(output)
     return shown
+
+
+def _pieces(explorer: Explorer, assets: Assets) -> str:
+    """Return the names of the three pieces of an explorer: its module, style sheet, and traits."""
+    return " ".join(map(assets.piece, (explorer.module, explorer.style, _deflated(explorer.traits))))
 
 
 def _deflated(traits: Mapping[str, Any]) -> dict[str, Any]:

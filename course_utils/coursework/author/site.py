@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from nbformat import NotebookNode
 
+from course_utils.coursework.author.colab import write_colab
 from course_utils.coursework.author.explorers import CACHE_DIR, explorers_of
 from course_utils.coursework.author.reader import GALLERY, Assets, plain_title, reader_copy
 from course_utils.coursework.author.slides import has_slides, make_slides
@@ -25,6 +26,7 @@ REFERENCES = "references.bib"
 # Pages of the site that stand at the top of the project, where people look for them.
 AT_THE_TOP = ("CHANGELOG.md", "CONTRIBUTING.md")
 SLIDES = "slides"
+COLAB = "colab"
 GALLERY_PAGE = "gallery.md"
 ASSETS = "_static/explorers"
 # Sphinx leaves this file in every folder that it writes.
@@ -121,6 +123,8 @@ def build_site(
         for name, text in slides.items():
             (built / SLIDES).mkdir(exist_ok=True)
             (built / SLIDES / f"{name}.html").write_text(text, encoding="utf-8")
+        if settings.address:
+            write_colab(notebooks, built / COLAB, f"{settings.address.rstrip('/')}/{COLAB}")
         (built / "_sources").rmdir()  # Sphinx makes it, and nothing puts anything into it
         shutil.rmtree(out, ignore_errors=True)
         built.replace(out)
@@ -133,7 +137,7 @@ def _add_links(page: NotebookNode, place: Path, settings: Settings, *, with_slid
         tree = f"{settings.repository}/{settings.branch}?urlpath={quote(f'lab/tree/{place.as_posix()}', safe='')}"
         links.append(("Run on Binder", f"https://mybinder.org/v2/gh/{tree}"))
     if settings.address:
-        copy = f"{settings.address.rstrip('/')}/colab/{place.name}"
+        copy = f"{settings.address.rstrip('/')}/{COLAB}/{place.name}"
         links.append(("Run on Colab", f"https://colab.research.google.com/#fileUrl={quote(copy, safe='')}"))
     if links:
         anchors = " ".join(f'<a class="run" href="{address}">{text}</a>' for text, address in links)
