@@ -8,10 +8,7 @@ import json
 import re
 import subprocess
 import sys
-import threading
 import zipfile
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -37,6 +34,7 @@ from course_utils.coursework.source.notebooks import (
 from course_utils.coursework.source.solutions import without_markers
 from course_utils.paths import DOCS_DIR, NOTEBOOKS_DIR
 from course_utils.widgets import CurveExplorer
+from tests.browser.served import served
 
 START = NOTEBOOKS_DIR / "00_start_here.ipynb"
 PROJECT = NOTEBOOKS_DIR / "projects" / "p0_choosing_a_project.ipynb"
@@ -64,26 +62,8 @@ def site(cache, tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(site):
     """The address of a server that gives out the site."""
-    with _serving(site) as found:
+    with served(site) as found:
         yield found
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-class _serving:  # noqa: N801, a context manager in the form of a class reads as one
-    def __init__(self, folder):
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-
-    def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture
