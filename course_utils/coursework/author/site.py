@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from nbformat import NotebookNode
@@ -27,7 +28,11 @@ REFERENCES = "references.bib"
 AT_THE_TOP = ("CHANGELOG.md", "CONTRIBUTING.md")
 SLIDES = "slides"
 COLAB = "colab"
-GALLERY_PAGE = "gallery.md"
+TITLE = re.compile(r"^# .+\n", re.MULTILINE)
+# What stands in a page of `docs/` in the place of an explorer, such as that of the cell `latent-explorer` of notebook 09,
+# and of the gallery's cards.
+EXPLORER_HERE = re.compile(r"<!-- explorer: (\w+ [\w-]+) -->")
+CARDS_HERE = "<!-- cards -->"
 ASSETS = "_static/explorers"
 # Sphinx leaves this file in every folder that it writes.
 BUILT = ".buildinfo"
@@ -89,7 +94,6 @@ def build_site(
     everything = source_notebooks()
     notebooks = list(notebooks or everything)
     settings = settings or read_settings()
-    references = read_references()
     explorers = explorers_of(notebooks, cache)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".site-", dir=out.parent) as folder:
@@ -98,27 +102,7 @@ def build_site(
         for name in AT_THE_TOP:
             text = (PROJECT_DIR / name).read_text(encoding="utf-8").replace("](docs/", "](")
             (source / name.lower()).write_text(text, encoding="utf-8")
-        assets, slides, gallery = Assets(source / ASSETS), {}, ""
-        for path in notebooks:
-            place = "notebooks" / place_of(path.name)
-            to_root = "../" * len(place.parent.parts)
-            page = reader_copy(
-                read_notebook(path),
-                explorers[path],
-                assets,
-                to_root + ASSETS,
-                label=path.name.partition("_")[0],
-                with_solutions=settings.solutions,
-                references=references,
-            )
-            if has_slides(page):
-                slides[path.stem] = make_slides(page, "../_static", "../notebooks/")
-            _add_links(page, place, settings, with_slides=path.stem in slides)
-            (source / place).parent.mkdir(parents=True, exist_ok=True)
-            write_notebook(page, source / place)
-            gallery += _cards(page, place)
-        text = (source / GALLERY_PAGE).read_text(encoding="utf-8")
-        (source / GALLERY_PAGE).write_text(f'{text}\n<div class="gallery">\n{gallery}</div>\n', encoding="utf-8")
+        slides = _write_notebooks(source, notebooks, explorers, settings)
         _run_sphinx(source, built, complete=len(notebooks) == len(everything))
         for name, text in slides.items():
             (built / SLIDES).mkdir(exist_ok=True)
@@ -128,6 +112,39 @@ def build_site(
         (built / "_sources").rmdir()  # Sphinx makes it, and nothing puts anything into it
         shutil.rmtree(out, ignore_errors=True)
         built.replace(out)
+
+
+def _write_notebooks(
+    source: Path, notebooks: Sequence[Path], explorers: Mapping[Path, Any], settings: Settings
+) -> dict[str, str]:
+    """Write what Sphinx makes pages of, to ``source``, and return the slides of each lecture by its name."""
+    references, assets = read_references(), Assets(source / ASSETS)
+    slides, cards, live = {}, "", {}
+    for path in notebooks:
+        place = "notebooks" / place_of(path.name)
+        to_root, number = "../" * len(place.parent.parts), path.name.partition("_")[0]
+        page = reader_copy(
+            read_notebook(path),
+            explorers[path],
+            assets,
+            to_root + ASSETS,
+            label=number,
+            with_solutions=settings.solutions,
+            references=references,
+        )
+        for cell, output in ((cell, output) for cell in page.cells for output in cell.get("outputs", [])):
+            if described := output.get("metadata", {}).get(GALLERY):
+                cards += _card(page, place, cell.id, described)
+                live[f"{number} {cell.id}"] = output.data["text/html"].replace(to_root + ASSETS, ASSETS)
+        if has_slides(page):
+            slides[path.stem] = make_slides(page, "../_static", "../notebooks/")
+        _add_links(page, place, settings, with_slides=path.stem in slides)
+        (source / place).parent.mkdir(parents=True, exist_ok=True)
+        write_notebook(page, source / place)
+    for page in source.glob("*.md"):
+        text = EXPLORER_HERE.sub(lambda match: live.get(match[1], ""), page.read_text(encoding="utf-8"))
+        page.write_text(text.replace(CARDS_HERE, f'<div class="gallery">\n{cards}</div>'), encoding="utf-8")
+    return slides
 
 
 def _add_links(page: NotebookNode, place: Path, settings: Settings, *, with_slides: bool) -> None:
@@ -140,28 +157,18 @@ def _add_links(page: NotebookNode, place: Path, settings: Settings, *, with_slid
         copy = f"{settings.address.rstrip('/')}/{COLAB}/{place.name}"
         links.append(("Run on Colab", f"https://colab.research.google.com/#fileUrl={quote(copy, safe='')}"))
     if links:
-        anchors = " ".join(f'<a class="run" href="{address}">{text}</a>' for text, address in links)
-        heading = re.search(r"^# .+\n", page.cells[0].source, re.MULTILINE)
-        below = heading.end()
-        page.cells[
-            0
-        ].source = f'{page.cells[0].source[:below]}\n<p class="runs">{anchors}</p>\n\n{page.cells[0].source[below:]}'
+        anchors = " ".join(f'<a href="{address}">{text}</a>' for text, address in links)
+        first = page.cells[0]
+        first.source = TITLE.sub(lambda title: f'{title[0]}\n<p class="runs">{anchors}</p>\n\n', first.source, count=1)
 
 
-def _cards(page: NotebookNode, place: Path) -> str:
-    """Return a card for each explorer of a page, which leads to it."""
+def _card(page: NotebookNode, place: Path, cell: str, described: Mapping[str, str]) -> str:
+    """Return a card of the gallery, which leads to the explorer of a cell."""
     chapter = page.cells[0].source.partition("# ")[2].partition("\n")[0]
-    shown = [
-        (cell.id, output.metadata[GALLERY])
-        for cell in page.cells
-        for output in cell.get("outputs", [])
-        if GALLERY in output.get("metadata", {})
-    ]
-    return "".join(
+    return (
         f'<a class="card" href="{place.with_suffix(".html").as_posix()}#cell-{cell}">'
-        f'<img src="{ASSETS}/{explorer["picture"]}" alt="" loading="lazy"><b>{html.escape(chapter)}</b>'
-        f"<span>{html.escape(explorer['label'])}</span></a>\n"
-        for cell, explorer in shown
+        f'<img src="{ASSETS}/{described["picture"]}" alt="" loading="lazy"><b>{html.escape(chapter)}</b>'
+        f"<span>{html.escape(described['label'])}</span></a>\n"
     )
 
 
