@@ -132,10 +132,11 @@ def _write_notebooks(
             with_solutions=settings.solutions,
             references=references,
         )
-        for cell, output in ((cell, output) for cell in page.cells for output in cell.get("outputs", [])):
-            if described := output.get("metadata", {}).get(GALLERY):
-                cards += _card(page, place, cell.id, described)
-                live[f"{number} {cell.id}"] = output.data["text/html"].replace(to_root + ASSETS, ASSETS)
+        for cell in page.cells:
+            for output in cell.get("outputs", []):
+                if described := output.get("metadata", {}).get(GALLERY):
+                    cards += _card(page, place, cell.id, described)
+                    live[f"{number} {cell.id}"] = output.data["text/html"].replace(to_root + ASSETS, ASSETS)
         if has_slides(page):
             slides[path.stem] = make_slides(page, "../_static", "../notebooks/")
         _add_links(page, place, settings, with_slides=path.stem in slides)
