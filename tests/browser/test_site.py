@@ -32,7 +32,7 @@ from course_utils.coursework.source.notebooks import (
     student_copy,
 )
 from course_utils.coursework.source.solutions import without_markers
-from course_utils.paths import DOCS_DIR, NOTEBOOKS_DIR
+from course_utils.paths import DOCS_DIR, NOTEBOOKS_DIR, PROJECT_DIR
 from course_utils.widgets import CurveExplorer
 from tests.browser.served import served
 
@@ -223,6 +223,16 @@ def test_a_folder_that_is_no_site_is_left_alone(tmp_path):
         with pytest.raises(NotebookError, match="name a new folder"):
             write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [(["site", "README.md"], "is no site"), (["slides", "99"], "no notebook 99"), (["pdf", "0"], "no notebook 0 in")],
+)
+def test_a_mistake_on_the_command_line_is_one_sentence(arguments, sentence):
+    command = [sys.executable, "-m", "course_utils.cli", *arguments]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT_DIR)
+    assert finished.returncode == 1 and sentence in finished.stderr and "Traceback" not in finished.stderr
 
 
 def test_settings_that_say_something_else_are_refused(tmp_path):

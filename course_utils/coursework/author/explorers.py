@@ -10,6 +10,7 @@ import json
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def explorers_of(notebooks: list[Path], cache: Path = CACHE_DIR) -> dict[Path, d
     places = [cache / f"{path.stem}-{_digest(path)}.json" for path in notebooks]
     new = [(path, place) for path, place in zip(notebooks, places) if not place.exists()]
     if new:
-        with ProcessPoolExecutor(min(len(new), os.cpu_count() or 1)) as pool:
+        with ProcessPoolExecutor(min(len(new), os.cpu_count() or 1), get_context("spawn")) as pool:
             list(pool.map(_harvest_to, *zip(*new)))  # a list, so that what went wrong there is raised here
     return {
         path: {

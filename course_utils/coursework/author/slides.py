@@ -50,6 +50,8 @@ def write_slides(path: Path, out: Path, cache: Path = CACHE_DIR) -> Path:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise NotebookError(f"{out} is there already and not empty: name a new folder, or remove it first.")
+    if not DOCS_DIR.is_dir():
+        raise NotebookError("Slides are made in the course's own repository: there is no folder docs here.")
     source = read_notebook(path)
     if not has_slides(source):
         raise NotebookError(f"{path.name} has no slides: give the cells with which one begins the Slide Type 'Slide'.")
