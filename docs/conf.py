@@ -27,6 +27,7 @@ html_js_files = [
     ("katex/katex.min.js", {"defer": "defer"}),
     ("explorers.js", {"defer": "defer"}),
     ("previews.js", {"defer": "defer"}),
+    ("access.js", {"defer": "defer", "priority": 900}),
 ]
 # KaTeX takes MathJax's place: this script renders what Sphinx marks as mathematics.
 mathjax_path = "math.js"
