@@ -23,6 +23,8 @@ from course_utils.paths import PACKAGE_DIR, PROJECT_DIR
 
 CACHE_DIR = PROJECT_DIR / "build" / "explorers"
 UNSEEN = ""
+# Several notebooks are run at once, on whatever machine publishes the site.
+SECONDS_PER_CELL = 1800
 # What has no part in what an explorer is handed.
 NOT_OF_EXPLORERS = {"coursework", "bootstrap.py", "cli.py"}
 
@@ -81,7 +83,7 @@ def harvest(path: Path) -> dict[str, list[Explorer]]:
     Raises:
         NotebookError: it cannot be read, or does not run.
     """
-    client = run_notebook(read_notebook(path), path)
+    client = run_notebook(read_notebook(path), path, SECONDS_PER_CELL)
     own = {model_id for model_id, state in client.widget_state.items() if "_esm" in state}
     found: dict[str, list[Explorer]] = {}
     seen = set()
