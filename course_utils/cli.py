@@ -125,6 +125,44 @@ def release(
 
 
 @app.command(rich_help_panel="For instructors")
+def site(
+    out: Annotated[Path, typer.Argument(help="The folder of the site; one that was there before is replaced.")],
+) -> None:
+    """Write the course as a site whose explorers move without a kernel, to be read without a network."""
+    from course_utils.coursework.author.site import build_site
+
+    build_site(out)
+    typer.echo(f"The site is in {out}: open {out / 'index.html'}.")
+
+
+@app.command(rich_help_panel="For instructors")
+def slides(
+    notebook: Annotated[str, typer.Argument(help="The lecture, or how its name begins, for instance 05.")],
+    out: Annotated[Path | None, typer.Argument(help="The new folder.", show_default="build/slides-05")] = None,
+) -> None:
+    """Write the slides of a lecture, which need no network and whose explorers move."""
+    from course_utils.coursework.author.slides import write_slides
+    from course_utils.coursework.source.notebooks import find_notebook
+
+    path = find_notebook(notebook)
+    page = write_slides(path, out or PROJECT_DIR / "build" / f"slides-{path.stem}")
+    typer.echo(f"Open {page}.")
+
+
+@app.command(rich_help_panel="For instructors")
+def pdf(
+    notebook: Annotated[str, typer.Argument(help="The notebook, or how its name begins, for instance 05.")],
+    out: Annotated[Path | None, typer.Argument(help="The file.", show_default="build/05_name.pdf")] = None,
+) -> None:
+    """Print a chapter, with its figures and with stills of its explorers."""
+    from course_utils.coursework.author.chapter_pdf import write_pdf
+    from course_utils.coursework.source.notebooks import find_notebook
+
+    path = find_notebook(notebook)
+    typer.echo(f"Open {write_pdf(path, out or PROJECT_DIR / 'build' / f'{path.stem}.pdf')}.")
+
+
+@app.command(rich_help_panel="For instructors")
 def grade(
     submissions: Annotated[Path, typer.Argument(help="One folder or zip archive for each student.")],
     out: Annotated[Path, typer.Option("--out", help="The folder of grades.", show_default="grades/")] = Path("grades"),

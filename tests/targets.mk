@@ -1,4 +1,4 @@
-.PHONY: help-authors test claims lint bench reproduce notebooks lock
+.PHONY: help-authors test claims lint bench reproduce notebooks site lock
 
 help: help-authors
 
@@ -9,6 +9,7 @@ help-authors:
 	@echo "make bench      measure the course against its peers"
 	@echo "make reproduce  set our test log-likelihoods beside the published ones (half an hour)"
 	@echo "make notebooks  for authors: run the notebooks and store their outputs"
+	@echo "make site       write the course as a site, to build/site"
 	@echo "make lock       for engineers: renew requirements.lock from pyproject.toml"
 
 test: setup
@@ -30,6 +31,9 @@ reproduce: setup
 notebooks: setup
 	@$(VENV_PYTHON) -m course_utils.cli execute
 
+site: setup
+	@$(VENV_PYTHON) -m course_utils.cli site build/site
+
 lock: setup
-	@$(VENV_PYTHON) -m uv pip compile pyproject.toml --extra dev --extra projects --universal --python-version 3.11 --upgrade \
+	@$(VENV_PYTHON) -m uv pip compile pyproject.toml --extra dev --extra projects --extra site --universal --python-version 3.11 --upgrade \
 	    --fork-strategy fewest --generate-hashes --custom-compile-command "make lock" --quiet --output-file requirements.lock

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from course_utils import bootstrap
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-DIRECT = [Requirement(text) for text in PROJECT["dependencies"] + EXTRAS["dev"] + EXTRAS["projects"]]
+DIRECT = [Requirement(text) for text in chain(PROJECT["dependencies"], *EXTRAS.values())]
 LOCK = (ROOT / "requirements.lock").read_text()
 LOCKED = re.findall(
     r"^([a-z0-9._-]+)==(\S+)(?: ; .*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)((?:    #.*\n)*)", LOCK, re.M
@@ -106,10 +107,13 @@ def test_every_import_is_a_direct_dependency():
         elif isinstance(statement, ast.ImportFrom):
             imported.add(statement.module.partition(".")[0])
     modules = {
+        "axe-playwright-python": "axe_playwright_python",
         "biopython": "Bio",
         "ipython": "IPython",
         "jupyter-client": "jupyter_client",
         "jupyter-server": "jupyter_server",
+        "markdown-it-py": "markdown_it",
+        "mdit-py-plugins": "mdit_py_plugins",
         "orbax-checkpoint": "orbax",
         "pillow": "PIL",
         "pyyaml": "yaml",

@@ -77,6 +77,7 @@ def test_a_release_offers_only_what_it_can_do(released):
         and "course grade" not in readme
         and "make bench" not in readme
         and "course -->" not in readme
+        and "docs/" not in readme
     )
 
 

@@ -17,6 +17,7 @@ PARTS = {
     "sliders": ("sliders", "run"),
     "startup": ("startup", "run"),
     "grading": ("grading", "run"),
+    "site": ("site", "run"),
 }
 
 

@@ -50,21 +50,7 @@ def execute_notebook(path: Path, timeout: float = 600, *, stills_only: bool = Fa
     notebook = read_notebook(path)
     stored = copy.deepcopy(notebook)
     start = time.perf_counter()
-    client = NotebookClient(
-        notebook,
-        timeout=timeout,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-        store_widget_state=True,
-        record_timing=False,
-        coalesce_streams=True,
-    )
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        raise NotebookError(f"{path} does not run: {error.ename}: {error.evalue}\n{error.traceback}") from None
-    except (CellTimeoutError, DeadKernelError) as error:
-        raise NotebookError(f"{path} does not run: {str(error).splitlines()[0]}") from None
+    client = run_notebook(notebook, path, timeout)
     seconds = time.perf_counter() - start
     browser = find_browser()
     if browser:
@@ -81,6 +67,30 @@ def execute_notebook(path: Path, timeout: float = 600, *, stills_only: bool = Fa
     nbformat.validate(notebook)
     write_notebook(notebook, path)
     return Executed(seconds, browser is not None)
+
+
+def run_notebook(notebook: NotebookNode, path: Path, timeout: float = 600) -> NotebookClient:
+    """Run ``notebook``, which lies at ``path``, and return the client that did, with its outputs and widgets.
+
+    Raises:
+        NotebookError: one of its cells raised an exception or took longer than ``timeout`` seconds.
+    """
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        store_widget_state=True,
+        record_timing=False,
+        coalesce_streams=True,
+    )
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise NotebookError(f"{path} does not run: {error.ename}: {error.evalue}\n{error.traceback}") from None
+    except (CellTimeoutError, DeadKernelError) as error:
+        raise NotebookError(f"{path} does not run: {str(error).splitlines()[0]}") from None
+    return client
 
 
 def _without_widget(output: NotebookNode, states: dict[str, Any]) -> NotebookNode | None:

@@ -36,6 +36,8 @@ SCALE = 1.5
 COLORS = 64
 MARGIN = 6
 SECONDS_TO_DRAW = 60
+# Traits that every widget has and no explorer reads.
+OF_WIDGETS = {"layout", "tabbable", "tooltip"}
 
 # The page gives a module what JupyterLab does, reduced to what an explorer asks of it.
 PAGE = """<!doctype html><meta charset="utf-8">
@@ -70,14 +72,18 @@ def add_stills(client: NotebookClient, browser: str) -> None:
             alt = alt_text(state)
             if not alt:
                 continue
-            buffers = client.widget_buffers.get(view["model_id"], {})
-            traits = state | {path[0]: {"base64": buffer["data"]} for path, buffer in buffers.items()}
-            png, width, height = draw(traits, browser)
+            png, width, height = draw(traits_of(client, view["model_id"]), browser)
             output.data[PNG] = base64.b64encode(png).decode()
             output.metadata |= {
                 PNG: {"alt": alt, "width": width, "height": height},
                 "needs_background": "light",
             }
+
+
+def traits_of(client: NotebookClient, model_id: str) -> dict[str, Any]:
+    """Return the traits of a widget of the notebook that ``client`` ran; bytes as ``{"base64": text}``."""
+    buffers = client.widget_buffers.get(model_id, {})
+    return client.widget_state[model_id] | {path[0]: {"base64": buffer["data"]} for path, buffer in buffers.items()}
 
 
 def alt_text(state: Mapping[str, Any]) -> str:
@@ -91,13 +97,18 @@ def alt_text(state: Mapping[str, Any]) -> str:
     return f"{spec['label'].rstrip('.')}. A still{f' at {where}' if where else ''}; run the cell to move the sliders."
 
 
+def without_private(traits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an explorer's own JavaScript reads of its traits."""
+    return {name: value for name, value in traits.items() if not name.startswith("_") and name not in OF_WIDGETS}
+
+
 def draw(traits: Mapping[str, Any], browser: str) -> tuple[bytes, int, int]:
     """Return the explorer with these traits as a small PNG, with the width and height that it has in a page.
 
     Raises:
         NotebookError: the browser draws none.
     """
-    used = {name: value for name, value in traits.items() if not name.startswith("_")}
+    used = without_private(traits)
     # "</" would end the script.
     given = json.dumps([traits["_esm"], used]).replace("</", "<\\/")
     page = PAGE.format(css=traits.get("_css", ""), given=given, margin=MARGIN, width=WIDTH - 2 * MARGIN)

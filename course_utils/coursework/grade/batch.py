@@ -48,7 +48,7 @@ from course_utils.coursework.grade.submissions import HIDDEN, Place, find_places
 from course_utils.coursework.grade.types import AnswerKey, Mark, Reason, Result
 from course_utils.coursework.run.isolation import find_isolation
 from course_utils.coursework.run.limits import Limits
-from course_utils.coursework.source.notebooks import NOTEBOOKS_DIR, NotebookError, source_notebooks
+from course_utils.coursework.source.notebooks import NOTEBOOKS_DIR, NotebookError, full_name, source_notebooks
 
 COMPILED = ".compiled"
 ATTEMPTS = 3
@@ -134,7 +134,7 @@ def grade_class(
             f"{out} is in the folder of submissions, where it would count as a student's: name another with --out."
         )
     known = {path.name: path for path in source_notebooks(source_dir)}
-    asked = [_full_name(name, known) for name in notebooks or []]
+    asked = [full_name(name, known) for name in notebooks or []]
     places = find_places(submissions_dir)
     with _alone_in(out), _terminated_like_interrupted(), _compiled_in(out) as cache:
         journal = Journal(out)
@@ -206,20 +206,6 @@ class _Common:
     limits: Limits
     unsafe: bool
     cache: Path | None
-
-
-def _full_name(name: str, known: dict[str, Path]) -> str:
-    """Return the one notebook whose name begins so.
-
-    Raises:
-        NotebookError: there is none, or there are several.
-    """
-    begin_so = [each for each in known if each.startswith(name)]
-    if name in known:
-        return name
-    if len(begin_so) != 1:
-        raise NotebookError(f"There is no notebook {name} in the course; there are {', '.join(known)}.")
-    return begin_so[0]
 
 
 def _entries_to_go_on_with(journal: Journal, *, resume: bool) -> list[Entry]:

@@ -6,6 +6,7 @@ The metadata and the comment markers are nbgrader's (cell metadata schema 3), so
 import copy
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +82,27 @@ def write_whole(path: Path, content: bytes) -> None:
 def source_notebooks(directory: Path = NOTEBOOKS_DIR) -> list[Path]:
     """Return the source notebooks in the order in which they are taught."""
     return course_notebooks(directory)
+
+
+def full_name(name: str, known: Iterable[str]) -> str:
+    """Return the one notebook whose name begins so.
+
+    Raises:
+        NotebookError: there is none, or there are several.
+    """
+    known = list(known)
+    begin_so = [each for each in known if each.startswith(name)]
+    if name in known:
+        return name
+    if len(begin_so) != 1:
+        raise NotebookError(f"There is no notebook {name} in the course; there are {', '.join(known)}.")
+    return begin_so[0]
+
+
+def find_notebook(name: str, directory: Path = NOTEBOOKS_DIR) -> Path:
+    """Return the one source notebook whose name begins so; raise ``NotebookError`` if there is none, or are several."""
+    paths = {path.name: path for path in source_notebooks(directory)}
+    return paths[full_name(name, paths)]
 
 
 def exercises(notebook: NotebookNode) -> list[Exercise]:

@@ -1,0 +1,26 @@
+// Puts right what the theme leaves unclear to those who do not see the page, or have no mouse.
+document.addEventListener("DOMContentLoaded", () => {
+  const each = (selector, change) => document.querySelectorAll(selector).forEach(change);
+  each(".sidebar-tree .caption", (node) => node.setAttribute("aria-level", 2));
+  each(".sidebar-drawer", (node) => node.setAttribute("aria-label", "Chapters"));
+  each(".toc-drawer", (node) => node.setAttribute("aria-label", "On this page"));
+  each(".citation-list > .citation", (node) => node.setAttribute("role", "listitem"));
+  each(".back-to-top", (node) => {
+    const place = document.createElement("nav");
+    place.setAttribute("aria-label", "Back to top");
+    node.replaceWith(place);
+    place.append(node);
+  });
+  if (!document.querySelector("h1")) {
+    const title = Object.assign(document.createElement("h1"), { textContent: document.title.split(" - ")[0] });
+    document.querySelector("article").prepend(title);
+  }
+  // What is scrolled has to be reached with the keys.
+  const scrolled = () =>
+    each("pre, .table-wrapper, div.math", (node) => {
+      if (node.scrollWidth > node.clientWidth) node.tabIndex = 0;
+      else node.removeAttribute("tabindex");
+    });
+  scrolled();
+  addEventListener("resize", scrolled);
+});

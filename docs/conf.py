@@ -1,0 +1,44 @@
+"""How Sphinx builds the site. `course site` puts the notebooks beside a copy of this folder; nothing is fetched."""
+
+project = "Variational inference, hands on"
+author = "The course's authors"
+copyright = "the course's authors, MIT licence"
+
+extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinxcontrib.bibtex"]
+exclude_patterns = ["vendor"]
+
+# The notebooks come with their outputs.
+nb_execution_mode = "off"
+nb_merge_streams = True
+nb_remove_code_source = False
+myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
+myst_heading_anchors = 4
+myst_url_schemes = ["http", "https", "mailto"]
+
+bibtex_bibfiles = ["references.bib"]
+bibtex_default_style = "alpha"
+
+html_theme = "furo"
+html_title = project
+html_static_path = ["_static", "vendor"]
+html_css_files = ["katex/katex.min.css", "course.css"]
+html_js_files = [
+    ("theme.js", {"priority": 100}),
+    ("katex/katex.min.js", {"defer": "defer"}),
+    ("explorers.js", {"defer": "defer"}),
+    ("previews.js", {"defer": "defer"}),
+    ("access.js", {"defer": "defer", "priority": 900}),
+]
+# KaTeX takes MathJax's place: this script renders what Sphinx marks as mathematics.
+mathjax_path = "math.js"
+mathjax_options = {"defer": "defer"}
+html_favicon = "_static/icon.svg"
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "light_css_variables": {"color-brand-primary": "#00629b", "color-brand-content": "#00629b"},
+    "dark_css_variables": {"color-brand-primary": "#7cc4f0", "color-brand-content": "#7cc4f0"},
+}
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
