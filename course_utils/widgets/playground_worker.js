@@ -1,0 +1,227 @@
+// Trains in a worker, so that the page stays free; vae.js stands in front of this text. The page sends `data` once, then
+// `start` with settings, `run`, `pause` and `step`; back come looks at the model, each with all that the page draws.
+
+const BATCH = 64;
+const NUM_PICTURES = 8;
+const MS_BETWEEN_VISITS = 30; // so that a pause is heard
+const MS_BETWEEN_LOOKS = 120;
+const SHARE_OF_BOUNDS = 0.2; // of the time, at most, goes into the bounds of the curves
+
+/** Return a generator of uniform numbers of 32 bits: sfc32 of Doty-Humphrey's PractRand. */
+function generator(seed) {
+  let [a, b, c, counter] = [0, 0, seed, 1];
+  const next = () => {
+    const sum = (a + b + counter++) | 0;
+    a = b ^ (b >>> 9);
+    b = (c + (c << 3)) | 0;
+    c = (((c << 21) | (c >>> 11)) + sum) | 0;
+    return sum >>> 0;
+  };
+  for (let i = 0; i < 12; i++) next();
+  return next;
+}
+
+const uniform = (next) => (next() + 0.5) / 2 ** 32;
+
+/** Return `n` standard normal numbers, by Box and Muller. */
+const normalNumbers = (next, n) =>
+  Float32Array.from({ length: n }, () => Math.sqrt(-2 * Math.log(uniform(next))) * Math.cos(2 * Math.PI * uniform(next)));
+
+/** Return images of half the height and width, each pixel the mean of four. */
+function halved(images, side) {
+  const half = side / 2;
+  const result = new Uint8Array(images.length / 4);
+  for (let i = 0; i < result.length; i++) {
+    const top = Math.floor(i / half) * 2 * side + (i % half) * 2;
+    result[i] = (images[top] + images[top + 1] + images[top + side] + images[top + side + 1] + 2) >> 2;
+  }
+  return result;
+}
+
+/** Draw each pixel of the images in `rows` as Bernoulli(grey level / 255), or cut it at 1/2: zeros and ones. */
+function binarize(next, images, rows, dataDim, cut) {
+  const x = new Float32Array(rows.length * dataDim);
+  let bits = 0;
+  for (let i = 0; i < x.length; i++) {
+    const grey = images[rows[Math.floor(i / dataDim)] * dataDim + (i % dataDim)];
+    // 16 random bits a pixel, as in course_utils.data.
+    bits = i % 2 ? bits >>> 16 : next();
+    x[i] = cut ? grey > 127 : (bits & 0xffff) < grey * 257;
+  }
+  return x;
+}
+
+/** Return the numbers of an array that is needed no more. */
+const numbersOf = (array) => array.dataSync();
+
+/** Return a training run: `step()`, `bounds()` and `snapshot()`. */
+function newRun({ train, heldOut, side }, settings) {
+  const { objective, latent_dim: latent, num_samples: samples, width, beta, learning_rate: rate, seed } = settings;
+  const dataDim = side * side;
+  const numData = train.length / dataDim;
+  const next = generator(seed);
+  const normal = (n) => normalNumbers(next, n);
+  const encoder = newLayers(normal, dataDim, width, 2 * latent);
+  const decoder = newLayers(normal, latent, width, dataDim);
+  // The average image, where every run would arrive first.
+  const mean = new Float64Array(dataDim);
+  train.forEach((grey, i) => (mean[i % dataDim] += grey / 255 / numData));
+  decoder[1][1].dispose();
+  decoder[1][1] = np.array(Float32Array.from(mean, (p) => Math.log(Math.max(p, 1e-3) / Math.max(1 - p, 1e-3))));
+  let weights = { encoder, decoder };
+  const zeros = () => tree.map((weight) => np.zeros(weight.shape), weights);
+  let [first, second] = [zeros(), zeros()];
+  const climb = makeStep(objective, numData);
+  const order = Uint32Array.from({ length: numData }, (_, i) => i);
+  let t = 0;
+
+  // The bounds are those of the same binary images and the same noise each time, so that curves do not jump.
+  const few = Math.min(500, heldOut.length / dataDim);
+  const fixed = generator(2 ** 31);
+  const chunk = Math.max(20, Math.min(100, Math.floor(1000 / samples)));
+  const numBounded = Math.floor((samples > 1 ? Math.min(few, 5 * chunk) : few) / chunk) * chunk;
+  const rows = Array.from({ length: few }, (_, i) => i);
+  const [trainX, heldOutX] = [train, heldOut].map((images) => binarize(fixed, images, rows, dataDim, false));
+  const boundNoise = normalNumbers(fixed, samples * numBounded * latent);
+  const codeNoise = new Float32Array(few * latent);
+
+  const lookAt = (x, noise, from, count, K) =>
+    look(
+      tree.ref(weights),
+      np.array(x.subarray(from * dataDim, (from + count) * dataDim)).reshape([count, dataDim]),
+      np.array(noise.subarray(from * latent * K, (from + count) * latent * K)).reshape([K, count, latent]),
+    );
+  const meanBound = (x) => {
+    let sum = 0;
+    for (let from = 0; from < numBounded; from += chunk) {
+      const [bound, ...codes] = lookAt(x, boundNoise, from, chunk, samples);
+      codes.forEach((code) => code.dispose());
+      sum += bound.js() * chunk;
+    }
+    return sum / numBounded;
+  };
+
+  return {
+    get steps() {
+      return t;
+    },
+    /** Take one step; return what the objective says. */
+    step() {
+      const position = (t % Math.floor(numData / BATCH)) * BATCH;
+      for (let i = position; i < position + BATCH; i++) {
+        // A shuffle by Fisher and Yates, as far as this batch needs it.
+        const j = i + Math.floor(uniform(next) * (numData - i));
+        [order[i], order[j]] = [order[j], order[i]];
+      }
+      const x = binarize(next, train, order.subarray(position, position + BATCH), dataDim, objective === "pixels cut at 1/2");
+      t += 1;
+      const [value, ...moved] = climb(
+        weights,
+        first,
+        second,
+        np.array(x).reshape([BATCH, dataDim]),
+        np.array(normal(samples * BATCH * latent)).reshape([samples, BATCH, latent]),
+        np.array(beta),
+        np.array(rate),
+        corrections(t),
+      );
+      [weights, first, second] = moved;
+      return value.js();
+    },
+    /** Return the right bound on images that are trained on, and on others, in nats per image. */
+    bounds: () => ({ train: meanBound(trainX), heldOut: meanBound(heldOutX) }),
+    /** Return the decoder's weights as decoder.js reads them, and the codes of the held-out images. */
+    snapshot() {
+      const [bound, means, logScales] = lookAt(heldOutX, codeNoise, 0, few, 1);
+      bound.dispose();
+      const blocks = weights.decoder.flatMap(([matrix, bias]) => [
+        numbersOf(np.transpose(matrix.ref).mul(1)),
+        numbersOf(bias.ref),
+      ]);
+      const decoderWeights = new Float32Array(blocks.reduce((sum, block) => sum + block.length, 0));
+      let start = 0;
+      for (const block of blocks) {
+        decoderWeights.set(block, start);
+        start += block.length;
+      }
+      const scales = np.exp(logScales);
+      return { decoder: decoderWeights, means: numbersOf(means).slice(), scales: numbersOf(scales).slice() };
+    },
+    pictures: heldOutX.slice(0, NUM_PICTURES * dataDim),
+    dispose: () => [weights, first, second].forEach((part) => tree.dispose(part)),
+  };
+}
+
+let [data, run, running] = [null, null, false];
+let [lastLook, boundsUntil, steps, spent] = [0, 0, 0, 0];
+let [said, runId] = [[], 0];
+
+/** Send what there is to see of the run; the last look before a pause has the bounds for certain. */
+function sendLook(isLast) {
+  const now = performance.now();
+  const message = { type: "look", id: runId, isLast, step: run.steps, said: Float32Array.from(said), pictures: run.pictures, ...run.snapshot() };
+  message.rate = spent ? (1000 * steps) / spent : 0;
+  if (isLast || now >= boundsUntil) {
+    const begin = performance.now();
+    message.bounds = run.bounds();
+    boundsUntil = performance.now() + (performance.now() - begin) * (1 / SHARE_OF_BOUNDS - 1);
+  }
+  said = [];
+  [steps, spent] = [0, 0];
+  lastLook = performance.now();
+  postMessage(message, [message.decoder.buffer, message.means.buffer, message.scales.buffer]);
+}
+
+function takeStep() {
+  const begin = performance.now();
+  const value = run.step();
+  spent += performance.now() - begin;
+  steps += 1;
+  said.push(value);
+  if (Number.isFinite(value)) return;
+  running = false;
+  postMessage({ type: "stopped", step: run.steps, value });
+}
+
+const visits = new MessageChannel();
+visits.port1.onmessage = () => {
+  if (!running) return;
+  const begin = performance.now();
+  while (running && performance.now() - begin < MS_BETWEEN_VISITS) takeStep();
+  if (performance.now() - lastLook >= MS_BETWEEN_LOOKS) sendLook(false);
+  visits.port2.postMessage(null);
+};
+
+const answers = {
+  data({ pixels, numHeldOut, side }) {
+    const end = pixels.length - numHeldOut * side * side;
+    const [train, heldOut] = [pixels.subarray(0, end), pixels.subarray(end)];
+    data = {
+      [side]: { side, train, heldOut },
+      [side / 2]: { side: side / 2, train: halved(train, side), heldOut: halved(heldOut, side) },
+    };
+  },
+  start({ id, settings }) {
+    [running, runId] = [false, id];
+    run?.dispose();
+    run = newRun(data[settings.side], settings);
+    [said, boundsUntil] = [[], 0];
+    sendLook(true);
+  },
+  run() {
+    if (running) return;
+    running = true;
+    visits.port2.postMessage(null);
+  },
+  pause() {
+    running = false;
+    sendLook(true);
+  },
+  step({ count }) {
+    running = false;
+    for (let i = 0; i < count; i++) takeStep();
+    sendLook(true);
+  },
+};
+
+onmessage = ({ data: message }) => answers[message.type](message);
