@@ -28,14 +28,18 @@ from tests.browser.lab import canvas_grey
 OBJECTIVES = CHOICES["objective"][1]
 TOLERANCE = 1e-4
 
-# The mathematics in the page itself, where a test can call it; arrays travel as nested lists.
+# The mathematics in the page itself, where a test can call it.
 HARNESS = (
     page_module()
     + """
 globalThis.jax = await loadJax();
 globalThis.vae = await import(asModule(VAE_SOURCE));
 globalThis.worker = await import(asModule(WORKER_SOURCE));
-globalThis.toArrays = (tree) => jax.tree.map((leaf) => jax.numpy.array(leaf), tree);
+globalThis.toArrays = (given) => {
+    if (Array.isArray(given)) return given.map(toArrays);
+    if (given.array !== undefined) return jax.numpy.array(given.array);
+    return Object.fromEntries(Object.entries(given).map(([name, part]) => [name, toArrays(part)]));
+};
 export default null;
 """
 )
@@ -62,7 +66,8 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def _lists(tree):
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64).tolist(), tree)
+    """Return the tree with its arrays as what ``toArrays`` knows from a list of arrays."""
+    return jax.tree.map(lambda leaf: {"array": np.asarray(leaf, np.float64).tolist()}, tree)
 
 
 def _close(found, expected, tolerance: float = TOLERANCE) -> None:
