@@ -182,7 +182,7 @@ function render({ model, el }) {
       rows.decoded.draw(Array.from({ length: 8 }, (_, i) => look.decode(means.subarray(i * latent, (i + 1) * latent)).slice()), side);
       rows.samples.draw(noise.map((all) => look.decode(all.slice(0, latent)).slice()), side);
       const last = (key) => history[key].at(-1)?.[1] ?? NaN;
-      readoutNumbers.set([look.step, look.rate, last("said"), last("train"), last("heldOut")]);
+      readoutNumbers.set([look.step, look.rate ?? readoutNumbers[1], last("said"), last("train"), last("heldOut")]);
       readout.draw([]);
     }
     plane.draw(look, labels, planeDims(), z);
@@ -211,7 +211,7 @@ function render({ model, el }) {
         ...message, latent, side, numImages: labels.length, decode: decoder(layers, message.decoder), fresh: true,
       };
       look.kl = meanKl(look);
-      if (message.isLast) {
+      if (message.isLast && !running) {
         makeSliders();
         const active = look.kl.filter((nats) => nats >= ACTIVE_NATS).length;
         say(message.step
@@ -249,9 +249,9 @@ function render({ model, el }) {
     say(read.problem || "Choose what to watch, or press Train.");
   };
 
-  const panels = [curves, plane, units].map((part) => part.element);
-  const strips = html("div", { class: "vi-pictures" }, ...Object.values(rows).map((row) => row.element));
-  const turning = html("div", { class: "vi-latent" }, html("div", { class: "vi-row" }, turned.element, sliderGroup));
+  const column = (...parts) => html("div", { class: "vi-column" }, ...parts);
+  const strips = Object.values(rows).map((row) => row.element);
+  const turning = html("div", { class: "vi-latent vi-turning" }, turned.element, sliderGroup);
   const root = html("div", { class: "vi-explorer vi-playground", role: "group", "aria-label": spec.label });
   root.append(
     html("div", { class: "vi-row", role: "group", "aria-label": "what to watch" }, ...presets.map(({ node }) => node)),
@@ -259,7 +259,13 @@ function render({ model, el }) {
     html("div", { class: "vi-row" }, ...selections.map((made) => made.element)),
     html("div", { class: "vi-row" }, train, stepButton, reset, shareButton, copied),
     status,
-    html("div", { class: "vi-panels" }, panels[0], panels[1], strips, html("div", {}, panels[2], readout.element), turning),
+    html(
+      "div",
+      { class: "vi-panels" },
+      column(curves.element, readout.element),
+      column(plane.element, units.element),
+      column(...strips, turning),
+    ),
   );
   el.append(root);
   showSettings();

@@ -16,8 +16,9 @@ function curvesPicture() {
   const picture = plot({ label: "Bounds against the step" }, 250, [], 400);
   const draw = (history) => {
     const values = LINES.flatMap(({ key }) => history[key].map(([, value]) => value)).filter(Number.isFinite);
-    const low = Math.max(-400, Math.floor(Math.min(-100, ...values) / 20) * 20);
-    const high = Math.min(40, Math.ceil(Math.max(-100, ...values) / 20) * 20 + 10);
+    // An objective may say anything; what it says below the bounds by far is not worth their room.
+    const low = Math.floor(Math.max(-400, Math.min(-1, ...values)) / 10) * 10;
+    const high = Math.ceil(Math.max(low + 10, ...values) / 10) * 10;
     const last = Math.max(100, ...LINES.map(({ key }) => history[key].at(-1)?.[0] ?? 0));
     const made = panel({
       left: 62, width: 326, height: 190, numTicks: [4, 5], xRange: [0, last], yRange: [low, high], xLabel: "step",

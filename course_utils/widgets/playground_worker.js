@@ -153,29 +153,26 @@ function newRun({ train, heldOut, side }, settings) {
 }
 
 let [data, run, running] = [null, null, false];
-let [lastLook, boundsUntil, steps, spent] = [0, 0, 0, 0];
+let [lastLook, boundsUntil, steps] = [0, 0, 0];
 let [said, runId] = [[], 0];
 
 /** Send what there is to see of the run; the last look before a pause has the bounds for certain. */
 function sendLook(isLast) {
   const now = performance.now();
   const message = { type: "look", id: runId, isLast, step: run.steps, said: Float32Array.from(said), pictures: run.pictures, ...run.snapshot() };
-  message.rate = spent ? (1000 * steps) / spent : 0;
+  // On the clock, with all that goes on between the steps.
+  if (running) message.rate = (1000 * steps) / (now - lastLook);
   if (isLast || now >= boundsUntil) {
     const begin = performance.now();
     message.bounds = run.bounds();
     boundsUntil = performance.now() + (performance.now() - begin) * (1 / SHARE_OF_BOUNDS - 1);
   }
-  said = [];
-  [steps, spent] = [0, 0];
-  lastLook = performance.now();
+  [said, steps, lastLook] = [[], 0, now];
   postMessage(message, [message.decoder.buffer, message.means.buffer, message.scales.buffer]);
 }
 
 function takeStep() {
-  const begin = performance.now();
   const value = run.step();
-  spent += performance.now() - begin;
   steps += 1;
   said.push(value);
   if (Number.isFinite(value)) return;
