@@ -4,8 +4,8 @@
 const BATCH = 64;
 const NUM_PICTURES = 8;
 const MS_BETWEEN_VISITS = 30; // so that a pause is heard
-const MS_BETWEEN_LOOKS = 120;
-const SHARE_OF_BOUNDS = 0.2; // of the time, at most, goes into the bounds of the curves
+const MS_BETWEEN_LOOKS = 100;
+const SHARE = 0.12; // of the time, at most, goes into looks, and as much into the bounds of the curves
 
 /** Return a generator of uniform numbers of 32 bits: sfc32 of Doty-Humphrey's PractRand. */
 function generator(seed) {
@@ -51,9 +51,6 @@ function binarize(next, images, rows, dataDim, cut) {
   return x;
 }
 
-/** Return the numbers of an array that is needed no more. */
-const numbersOf = (array) => array.dataSync();
-
 /** Return a training run: `step()`, `bounds()` and `snapshot()`. */
 function newRun({ train, heldOut, side }, settings) {
   const { objective, latent_dim: latent, num_samples: samples, width, beta, learning_rate: rate, seed } = settings;
@@ -83,20 +80,14 @@ function newRun({ train, heldOut, side }, settings) {
   const rows = Array.from({ length: few }, (_, i) => i);
   const [trainX, heldOutX] = [train, heldOut].map((images) => binarize(fixed, images, rows, dataDim, false));
   const boundNoise = normalNumbers(fixed, samples * numBounded * latent);
-  const codeNoise = new Float32Array(few * latent);
 
-  const lookAt = (x, noise, from, count, K) =>
-    look(
-      tree.ref(weights),
-      np.array(x.subarray(from * dataDim, (from + count) * dataDim)).reshape([count, dataDim]),
-      np.array(noise.subarray(from * latent * K, (from + count) * latent * K)).reshape([K, count, latent]),
-    );
+  const array = (numbers, ...shape) => np.array(numbers).reshape(shape);
+  const rowsOf = (x, from, count) => array(x.subarray(from * dataDim, (from + count) * dataDim), count, dataDim);
   const meanBound = (x) => {
     let sum = 0;
     for (let from = 0; from < numBounded; from += chunk) {
-      const [bound, ...codes] = lookAt(x, boundNoise, from, chunk, samples);
-      codes.forEach((code) => code.dispose());
-      sum += bound.js() * chunk;
+      const noise = boundNoise.subarray(from * samples * latent, (from + chunk) * samples * latent);
+      sum += rightBound(tree.ref(weights), rowsOf(x, from, chunk), array(noise, samples, chunk, latent)).js() * chunk;
     }
     return sum / numBounded;
   };
@@ -119,8 +110,8 @@ function newRun({ train, heldOut, side }, settings) {
         weights,
         first,
         second,
-        np.array(x).reshape([BATCH, dataDim]),
-        np.array(normal(samples * BATCH * latent)).reshape([samples, BATCH, latent]),
+        array(x, BATCH, dataDim),
+        array(normal(samples * BATCH * latent), samples, BATCH, latent),
         np.array(beta),
         np.array(rate),
         corrections(t),
@@ -132,20 +123,16 @@ function newRun({ train, heldOut, side }, settings) {
     bounds: () => ({ train: meanBound(trainX), heldOut: meanBound(heldOutX) }),
     /** Return the decoder's weights as decoder.js reads them, and the codes of the held-out images. */
     snapshot() {
-      const [bound, means, logScales] = lookAt(heldOutX, codeNoise, 0, few, 1);
-      bound.dispose();
-      const blocks = weights.decoder.flatMap(([matrix, bias]) => [
-        numbersOf(np.transpose(matrix.ref).mul(1)),
-        numbersOf(bias.ref),
-      ]);
-      const decoderWeights = new Float32Array(blocks.reduce((sum, block) => sum + block.length, 0));
-      let start = 0;
-      for (const block of blocks) {
-        decoderWeights.set(block, start);
-        start += block.length;
-      }
-      const scales = np.exp(logScales);
-      return { decoder: decoderWeights, means: numbersOf(means).slice(), scales: numbersOf(scales).slice() };
+      const [means, logScales] = codes(tree.ref(weights.encoder), rowsOf(heldOutX, 0, few));
+      // Row by row of outputs, the bias after it.
+      const blocks = weights.decoder.map(([matrix, bias]) =>
+        np.concatenate([np.transpose(matrix.ref).reshape([-1]), bias.ref]),
+      );
+      return {
+        decoder: np.concatenate(blocks).dataSync().slice(),
+        means: means.dataSync().slice(),
+        scales: np.exp(logScales).dataSync().slice(),
+      };
     },
     pictures: heldOutX.slice(0, NUM_PICTURES * dataDim),
     dispose: () => [weights, first, second].forEach((part) => tree.dispose(part)),
@@ -153,21 +140,24 @@ function newRun({ train, heldOut, side }, settings) {
 }
 
 let [data, run, running] = [null, null, false];
-let [lastLook, boundsUntil, steps] = [0, 0, 0];
+let [lastLook, nextLook, nextBounds, steps] = [0, 0, 0, 0];
 let [said, runId] = [[], 0];
+
+/** Return when to do again what began at `begin`, so that it takes no more than its share of the time. */
+const later = (begin) => performance.now() + (performance.now() - begin) * (1 / SHARE - 1);
 
 /** Send what there is to see of the run; the last look before a pause has the bounds for certain. */
 function sendLook(isLast) {
   const now = performance.now();
-  const message = { type: "look", id: runId, isLast, step: run.steps, said: Float32Array.from(said), pictures: run.pictures, ...run.snapshot() };
+  const message = { type: "look", id: runId, isLast, step: run.steps, pictures: run.pictures, said: Float32Array.from(said), ...run.snapshot() };
   // On the clock, with all that goes on between the steps.
   if (running) message.rate = (1000 * steps) / (now - lastLook);
-  if (isLast || now >= boundsUntil) {
+  [said, steps, lastLook, nextLook] = [[], 0, now, Math.max(now + MS_BETWEEN_LOOKS, later(now))];
+  if (isLast || now >= nextBounds) {
     const begin = performance.now();
     message.bounds = run.bounds();
-    boundsUntil = performance.now() + (performance.now() - begin) * (1 / SHARE_OF_BOUNDS - 1);
+    nextBounds = later(begin);
   }
-  [said, steps, lastLook] = [[], 0, now];
   postMessage(message, [message.decoder.buffer, message.means.buffer, message.scales.buffer]);
 }
 
@@ -185,7 +175,7 @@ visits.port1.onmessage = () => {
   if (!running) return;
   const begin = performance.now();
   while (running && performance.now() - begin < MS_BETWEEN_VISITS) takeStep();
-  if (performance.now() - lastLook >= MS_BETWEEN_LOOKS) sendLook(false);
+  if (running && performance.now() >= nextLook) sendLook(false);
   visits.port2.postMessage(null);
 };
 
@@ -202,7 +192,7 @@ const answers = {
     [running, runId] = [false, id];
     run?.dispose();
     run = newRun(data[settings.side], settings);
-    [said, boundsUntil] = [[], 0];
+    said = [];
     sendLook(true);
   },
   run() {

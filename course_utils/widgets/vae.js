@@ -76,11 +76,9 @@ export const makeStep = (objective, numData) =>
     return [value, ...adam(weights, first, second, gradient, rate, unbias)];
   });
 
-/** Compiled: the right bound of a batch, and its codes. */
-export const look = jit((weights, x, noise) => {
-  const [mean, logScale] = encode({ encoder: tree.ref(weights.encoder) }, x.ref);
-  return [estimate("right", weights, x, noise, np.array(1), 1), mean, logScale];
-});
+/** Compiled: the right bound of a batch, in nats per image, and the mean and log-scale of its codes. */
+export const rightBound = jit((weights, x, noise) => estimate("right", weights, x, noise, np.array(1), 1));
+export const codes = jit((encoder, x) => encode({ encoder }, x));
 
 /** Return initial layers of these sizes; `normal(n)` draws n standard normal numbers. */
 export function newLayers(normal, ...sizes) {
