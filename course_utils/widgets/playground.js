@@ -42,7 +42,7 @@ function render({ model, el }) {
   let [worker, starting, running, ended] = [null, null, false, false];
   let [look, order, z, sliders] = [null, [0, 1], [], []];
   let history;
-  let [runId, waiting] = [0, false];
+  let [runId, rate, waiting] = [0, undefined, false];
 
   const status = html("p", { class: "vi-status", role: "status" });
   const watch = html("p", { class: "vi-note" });
@@ -68,10 +68,11 @@ function render({ model, el }) {
     return { node, sentence, key: JSON.stringify({ ...spec.defaults, ...chosen }) };
   });
 
+  const unpackedPixels = unpacked(model.get("pixels")).arrayBuffer();
   // The worker is started by the first button that needs it.
   const start = () => (starting ??= (async () => {
     say("Getting ready …");
-    const [made, pixels] = await Promise.all([jaxWorker(WORKER), unpacked(model.get("pixels")).arrayBuffer()]);
+    const [made, pixels] = await Promise.all([jaxWorker(WORKER), unpackedPixels]);
     if (ended) return made.terminate();
     worker = made;
     worker.onmessage = ({ data: message }) => onMessage[message.type](message);
@@ -86,7 +87,8 @@ function render({ model, el }) {
   };
   const begin = () => {
     forget();
-    [look, z] = [null, new Array(settings().latent_dim).fill(0)];
+    [look, rate, sliders, z] = [null, undefined, [], new Array(settings().latent_dim).fill(0)];
+    drawReadout();
     worker.postMessage({ type: "start", id: ++runId, settings: settings() });
   };
   const act = async (type) => {
@@ -138,15 +140,25 @@ function render({ model, el }) {
   const turned = imageRow("decoded from z", 1);
   turned.element.classList.add("vi-turned");
   const sliderGroup = html("div", { class: "vi-sliders" });
-  const readoutNumbers = new Float64Array(5);
-  const readout = readoutTable({ readout: [
-    { name: "step", offset: 0, strides: [], decimals: 0 },
-    { name: "steps a second", offset: 1, strides: [], decimals: 0 },
-    { name: "the objective says", offset: 2, strides: [], decimals: 1 },
-    { name: "right bound, training", offset: 3, strides: [], decimals: 1 },
-    { name: "right bound, held out", offset: 4, strides: [], decimals: 1 },
-  ] }, readoutNumbers);
-  readout.element.removeAttribute("aria-live");
+  const entries = [
+    { name: "step", decimals: 0, of: () => look.step },
+    { name: "steps a second", decimals: 0, of: () => rate },
+    { name: "the objective says", decimals: 1, of: () => last("said") },
+    { name: "right bound, training", decimals: 1, of: () => last("train") },
+    { name: "right bound, held out", decimals: 1, of: () => last("heldOut") },
+  ];
+  const last = (key) => history[key].at(-1)?.[1];
+  const cells = entries.map(() => html("td", {}, "–"));
+  const readout = html(
+    "table",
+    { class: "vi-readout" },
+    html("tbody", {}, ...entries.map(({ name }, i) => html("tr", {}, html("th", { scope: "row" }, name), cells[i]))),
+  );
+  const drawReadout = () =>
+    entries.forEach(({ decimals, of }, i) => {
+      const value = look ? of() : undefined;
+      cells[i].textContent = value === undefined ? "–" : formatNumber(value, decimals);
+    });
 
   const planeDims = () => {
     const kl = look.kl;
@@ -181,9 +193,7 @@ function render({ model, el }) {
       rows.pictures.draw(Array.from({ length: 8 }, (_, i) => look.pictures.subarray(i * size, (i + 1) * size)), side);
       rows.decoded.draw(Array.from({ length: 8 }, (_, i) => look.decode(means.subarray(i * latent, (i + 1) * latent)).slice()), side);
       rows.samples.draw(noise.map((all) => look.decode(all.slice(0, latent)).slice()), side);
-      const last = (key) => history[key].at(-1)?.[1] ?? NaN;
-      readoutNumbers.set([look.step, look.rate ?? readoutNumbers[1], last("said"), last("train"), last("heldOut")]);
-      readout.draw([]);
+      drawReadout();
     }
     plane.draw(look, labels, planeDims(), z);
     turned.draw([look.decode(z)], side);
@@ -211,11 +221,12 @@ function render({ model, el }) {
         ...message, latent, side, numImages: labels.length, decode: decoder(layers, message.decoder), fresh: true,
       };
       look.kl = meanKl(look);
+      rate = message.rate ?? rate;
       if (message.isLast && !running) {
         makeSliders();
         const active = look.kl.filter((nats) => nats >= ACTIVE_NATS).length;
         say(message.step
-          ? `Paused after ${message.step} steps: right bound on held-out images ${formatNumber(message.bounds.heldOut, 1)} nats, ${active} of ${latent} latent dimensions active.`
+          ? `Paused after ${message.step} step${message.step === 1 ? "" : "s"}: right bound on held-out images ${formatNumber(message.bounds.heldOut, 1)} nats, ${active} of ${latent} latent dimensions active.`
           : "Ready.");
         model.set("result", { step: message.step, train: message.bounds.train, held_out: message.bounds.heldOut, kl: look.kl });
         share.soon();
@@ -262,13 +273,21 @@ function render({ model, el }) {
     html(
       "div",
       { class: "vi-panels" },
-      column(curves.element, readout.element),
-      column(plane.element, units.element),
+      column(curves.element, readout, units.element),
+      column(plane.element),
       column(...strips, turning),
     ),
   );
   el.append(root);
   showSettings();
+  curves.draw(history);
+  unpackedPixels.then((buffer) => {
+    if (look || !buffer.byteLength) return; // the worker has them by now
+    const size = spec.side ** 2;
+    const heldOut = new Uint8Array(buffer).subarray(-labels.length * size);
+    const ink = (i) => Float32Array.from(heldOut.subarray(i * size, (i + 1) * size), (grey) => grey / 255);
+    rows.pictures.draw(Array.from({ length: 8 }, (_, i) => ink(i)), spec.side);
+  });
   if (spec.own_page) {
     fromLink();
     addEventListener("hashchange", fromLink);

@@ -13,7 +13,7 @@ const LINES = [
 
 /** Return the curves' picture: its element, and `draw(history)`. */
 function curvesPicture() {
-  const picture = plot({ label: "Bounds against the step" }, 250, [], 400);
+  const picture = plot({ label: "Bounds against the step" }, 250, [], 330);
   const draw = (history) => {
     const values = LINES.flatMap(({ key }) => history[key].map(([, value]) => value)).filter(Number.isFinite);
     // An objective may say anything; what it says below the bounds by far is not worth their room.
@@ -21,7 +21,7 @@ function curvesPicture() {
     const high = Math.ceil(Math.max(low + 10, ...values) / 10) * 10;
     const last = Math.max(100, ...LINES.map(({ key }) => history[key].at(-1)?.[0] ?? 0));
     const made = panel({
-      left: 62, width: 326, height: 190, numTicks: [4, 5], xRange: [0, last], yRange: [low, high], xLabel: "step",
+      left: 56, width: 266, height: 190, numTicks: [4, 5], xRange: [0, last], yRange: [low, high], xLabel: "step",
       yLabel: "nats per image",
     });
     for (const line of LINES) {
@@ -40,7 +40,7 @@ function latentPlane({ onPick }) {
   const canvas = html("canvas", { class: "vi-plane", role: "img" });
   const scale = Math.min(3, globalThis.devicePixelRatio || 1);
   canvas.width = canvas.height = PLANE_SIDE * scale;
-  const caption = html("figcaption");
+  const caption = html("figcaption", {}, "The encoder's codes of held-out images appear here.");
   const context = canvas.getContext("2d");
   let reach = 3.5;
   const pixel = (value) => ((value + reach) / (2 * reach)) * PLANE_SIDE;
@@ -96,9 +96,11 @@ function latentPlane({ onPick }) {
 function imageRow(name, count) {
   const canvas = html("canvas", { class: "vi-canvas vi-strip", role: "img", "aria-label": name });
   const context = canvas.getContext("2d");
+  const columns = Math.min(8, count);
+  const setSide = (side) => ([canvas.width, canvas.height] = [columns * side, Math.ceil(count / columns) * side]);
+  setSide(28);
   const draw = (images, side) => {
-    const columns = Math.min(8, count);
-    if (canvas.width !== columns * side) [canvas.width, canvas.height] = [columns * side, Math.ceil(count / columns) * side];
+    if (canvas.width !== columns * side) setSide(side);
     images.forEach((ink, i) => {
       const image = new ImageData(side, side);
       for (let p = 0; p < ink.length; p++) {
@@ -114,12 +116,12 @@ function imageRow(name, count) {
 /** Return the bars of the latent dimensions' KL: their element, and `draw(kl)`. */
 function unitBars() {
   const bars = html("div", { class: "vi-units", role: "img" });
-  const caption = html("figcaption");
+  const caption = html("figcaption", {}, "Here, the KL of each latent dimension.");
   const draw = (kl) => {
     const sorted = [...kl].sort((a, b) => b - a);
     const active = sorted.filter((nats) => nats >= ACTIVE_NATS).length;
     const text = `${active} of ${kl.length} latent dimensions active; KL ${formatNumber(kl.reduce((a, b) => a + b, 0), 1)} nats in all`;
-    const highest = Math.max(2, sorted[0]);
+    const highest = Math.max(1, sorted[0]);
     bars.replaceChildren(
       ...sorted.map((nats) => html("span", {
         class: nats >= ACTIVE_NATS ? "vi-unit" : "vi-unit vi-off",

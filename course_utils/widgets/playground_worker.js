@@ -1,7 +1,6 @@
 // Trains in a worker, so that the page stays free; vae.js stands in front of this text. The page sends `data` once, then
 // `start` with settings, `run`, `pause` and `step`; back come looks at the model, each with all that the page draws.
 
-const BATCH = 64;
 const NUM_PICTURES = 8;
 const MS_BETWEEN_VISITS = 30; // so that a pause is heard
 const MS_BETWEEN_LOOKS = 100;
@@ -54,6 +53,7 @@ function binarize(next, images, rows, dataDim, cut) {
 /** Return a training run: `step()`, `bounds()` and `snapshot()`. */
 function newRun({ train, heldOut, side }, settings) {
   const { objective, latent_dim: latent, num_samples: samples, width, beta, learning_rate: rate, seed } = settings;
+  const batch = settings.batch_size;
   const dataDim = side * side;
   const numData = train.length / dataDim;
   const next = generator(seed);
@@ -98,20 +98,20 @@ function newRun({ train, heldOut, side }, settings) {
     },
     /** Take one step; return what the objective says. */
     step() {
-      const position = (t % Math.floor(numData / BATCH)) * BATCH;
-      for (let i = position; i < position + BATCH; i++) {
+      const position = (t % Math.floor(numData / batch)) * batch;
+      for (let i = position; i < position + batch; i++) {
         // A shuffle by Fisher and Yates, as far as this batch needs it.
         const j = i + Math.floor(uniform(next) * (numData - i));
         [order[i], order[j]] = [order[j], order[i]];
       }
-      const x = binarize(next, train, order.subarray(position, position + BATCH), dataDim, objective === "pixels cut at 1/2");
+      const x = binarize(next, train, order.subarray(position, position + batch), dataDim, objective === "pixels cut at 1/2");
       t += 1;
       const [value, ...moved] = climb(
         weights,
         first,
         second,
-        array(x, BATCH, dataDim),
-        array(normal(samples * BATCH * latent), samples, BATCH, latent),
+        array(x, batch, dataDim),
+        array(normal(samples * batch * latent), samples, batch, latent),
         np.array(beta),
         np.array(rate),
         corrections(t),

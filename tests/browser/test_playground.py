@@ -381,8 +381,8 @@ def test_the_same_settings_give_the_same_numbers(playground):
     """What is drawn depends on the settings and the step alone, not on when the page looks."""
     playground.get_by_role("button", name="Step").click()
     status = playground.get_by_role("status")
-    for step in (1, 2, 3):
-        expect(status).to_contain_text(f"Paused after {step} steps", timeout=60_000)
+    for said in ("1 step:", "2 steps:", "3 steps:"):
+        expect(status).to_contain_text(f"Paused after {said}", timeout=60_000)
         playground.get_by_role("button", name="Step").click()
     expect(status).to_contain_text("Paused after 4 steps", timeout=60_000)
     first = playground.evaluate("model.get('result')")
@@ -416,7 +416,7 @@ def test_a_slider_turns_the_trained_model_without_its_worker(playground):
 
 def test_a_choice_starts_anew_and_is_told_to_python(playground):
     _train_until(playground, 3)
-    playground.get_by_role("combobox", name="latent dimensions").select_option("5")
+    playground.get_by_role("combobox", name="latent dimensions").select_option(label="5")
     playground.wait_for_function("document.querySelectorAll('.vi-unit').length === 5", timeout=60_000)
     assert playground.evaluate("model.get('settings').latent_dim") == 5
     expect(playground.get_by_role("button", name="Pause")).to_be_visible()
