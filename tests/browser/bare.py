@@ -1,12 +1,10 @@
-"""An explorer in an otherwise empty page."""
+"""An empty page with an explorer in it: what JupyterLab gives to an explorer, reduced to what an explorer asks of it."""
 
 import base64
 
+import anywidget
 from playwright.sync_api import Page
 
-from course_utils.widgets.explorer import Explorer
-
-# What JupyterLab gives to an explorer, reduced to what an explorer asks of it.
 PAGE = """async ([source, traits]) => {
     const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
     const values = Object.fromEntries(Object.entries(traits).map(([name, value]) =>
@@ -26,15 +24,16 @@ PAGE = """async ([source, traits]) => {
     document.body.replaceChildren();
     window.module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
     window.model = model;
-    module.default.render({ model, el: document.body });
+    await module.default.initialize?.({ model });
+    window.end = module.default.render?.({ model, el: document.body });
 }"""
 
 
-def show(page: Page, explorer: Explorer) -> None:
-    """Let the explorer draw itself in an empty page."""
+def show(page: Page, widget: anywidget.AnyWidget) -> None:
+    """Let the widget draw itself in the page, alone; what an earlier one left in the page's memory stays there."""
     traits = {
         name: {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
-        for name, value in explorer.get_state().items()
+        for name, value in widget.get_state().items()
         if not name.startswith("_") and name != "layout"
     }
-    page.evaluate(PAGE, [explorer._esm, traits])
+    page.evaluate(PAGE, [widget._esm, traits])
