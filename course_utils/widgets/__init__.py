@@ -7,6 +7,7 @@ over two dimensions. ``latent_explorer`` and
 probabilities before a result is seen, and scores them. Beside each stands the JavaScript that it sends to the page.
 """
 
+from course_utils.widgets.ascent_explorer import AscentExplorer
 from course_utils.widgets.curve_explorer import CurveExplorer
 from course_utils.widgets.density_explorer import DensityExplorer
 from course_utils.widgets.latent_explorer import LatentExplorer
@@ -15,6 +16,7 @@ from course_utils.widgets.proposal_explorer import ProposalExplorer
 from course_utils.widgets.style_explorer import StyleExplorer
 
 __all__ = [
+    "AscentExplorer",
     "CurveExplorer",
     "DensityExplorer",
     "LatentExplorer",

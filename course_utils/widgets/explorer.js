@@ -34,6 +34,14 @@ function numberField({ name, min, max, onChange }) {
   return node;
 }
 
+/** Return a field in which one of `options` is chosen: its element, and `set(option)`. */
+function choice(name, options, onChange) {
+  const entries = options.map((option) => html("option", {}, String(option)));
+  const element = keepKeys(html("select", { "aria-label": name }, ...entries));
+  element.addEventListener("change", () => onChange(options[element.selectedIndex]));
+  return { element, set: (option) => (element.selectedIndex = options.indexOf(option)) };
+}
+
 /**
  * Return a labelled native slider, which calls `onInput(value)` while it moves and `onChange()` when it is let go: its
  * element, its `input`, and `set(value, text)` to move it.
@@ -107,7 +115,7 @@ function library(name) {
 }
 
 /** Return jax-js, as one module for all explorers of this page; Python brings it with `send_library("jax-js")`. */
-async function loadJax() {
+export async function loadJax() {
   const entry = library("jax-js");
   const text = await entry.promise;
   return (entry.module ??= import(asModule(text)));

@@ -115,6 +115,17 @@ function plot(spec, height, parts, width = WIDTH) {
   return svg("svg", attributes, ...parts.map((part) => part.group));
 }
 
+/** Return the table of the numbers: its element, `draw(numbers)`, and `text()`, all of it in words. */
+function tableOf(names) {
+  const cells = names.map((name) => [name, html("td")]);
+  const rows = cells.map(([name, cell]) => html("tr", {}, html("th", { scope: "row" }, name), cell));
+  return {
+    element: html("table", { class: "vi-readout" }, html("tbody", {}, ...rows)),
+    draw: (texts) => texts.forEach((text, i) => (cells[i][1].textContent = text)),
+    text: () => cells.map(([name, cell]) => `${name} ${cell.textContent}`).join(", "),
+  };
+}
+
 /** Let what `heat` shows lie below the axes of `picture`, at the box from (left, top) on; both scale with the page. */
 function layered(heat, picture, { left, width, height }) {
   const [, , wholeWidth, wholeHeight] = picture.getAttribute("viewBox").split(" ").map(Number);
