@@ -13,6 +13,7 @@ from course_utils.widgets.density_explorer import DensityExplorer
 from course_utils.widgets.latent_explorer import LatentExplorer
 from course_utils.widgets.prediction import calibration, came_true, predict
 from course_utils.widgets.proposal_explorer import ProposalExplorer
+from course_utils.widgets.regression_explorer import RegressionExplorer
 from course_utils.widgets.style_explorer import StyleExplorer
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "DensityExplorer",
     "LatentExplorer",
     "ProposalExplorer",
+    "RegressionExplorer",
     "StyleExplorer",
     "calibration",
     "came_true",

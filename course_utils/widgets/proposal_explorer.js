@@ -1,6 +1,6 @@
 const STEP = 0.01;
 const EVIDENCE_LINE = { color: "currentColor", dash: 1 };
-const BARS = { height: 150, numTicks: [1, 5], xRange: [0, 1], xLabel: null };
+const BARS_HEIGHT = 150;
 
 /**
  * Return the function that interpolates between `values`, a square grid of `num` x `num` numbers stored row by row,
@@ -59,36 +59,17 @@ export function estimates(logWeights) {
   };
 }
 
-/** Return a panel with a named bar for each of `entries`: its group, `y`, and `draw(heights)`. */
-function columns(entries, place) {
-  const { group, drawing, y, width } = panel({ ...BARS, ...place });
-  const room = width / entries.length;
-  const blocks = entries.map(({ name, color }, i) => {
-    const middle = (i + 0.5) * room;
-    group.append(svg("text", { x: middle, y: BARS.height + 18, "text-anchor": "middle" }, name));
-    return svg("rect", { "data-name": name, x: middle - 0.3 * room, width: 0.6 * room, ...areaStyle({ color }) });
-  });
-  drawing.append(...blocks);
-  const draw = (heights) =>
-    blocks.forEach((block, i) => {
-      const top = Math.min(y(heights[i]), BARS.height);
-      block.setAttribute("y", top.toFixed(1));
-      block.setAttribute("height", (BARS.height - top).toFixed(1));
-    });
-  return { group, drawing, y, width, draw };
-}
-
 /** Return the bars and the table of what the draws say: its element, `draw(found)`, and `text()`, all of it in words. */
 function readings({ colors, evidence, evidence_label, num_draws, bars_range, bars_label }) {
   const nats = columns([{ name: "log p̂", color: colors.estimate }, { name: "ELBO", color: colors.elbo }], {
-    left: MARGIN.left, width: 110, yRange: bars_range, yLabel: "nats",
+    left: MARGIN.left, width: 110, height: BARS_HEIGHT, yRange: bars_range, yLabel: "nats",
   });
   const size = columns([{ name: "ESS", color: colors.effective }], {
-    left: 2 * MARGIN.left + 114, width: 50, yRange: [0, 1], yLabel: "share of the draws",
+    left: 2 * MARGIN.left + 114, width: 50, height: BARS_HEIGHT, yRange: [0, 1], yLabel: "share of the draws",
   });
   const level = { x1: 0, x2: nats.width, y1: nats.y(evidence), y2: nats.y(evidence) };
   nats.drawing.append(svg("line", { ...level, ...lineStyle(EVIDENCE_LINE) }));
-  const bars = plot({ label: bars_label }, MARGIN.top + BARS.height + 26, [nats, size], 2 * MARGIN.left + 170);
+  const bars = plot({ label: bars_label }, MARGIN.top + BARS_HEIGHT + 26, [nats, size], 2 * MARGIN.left + 170);
   const table = tableOf(["ESS", "log p̂", "ELBO", evidence_label]);
   const draw = ({ effective, logEvidence, elbo }) => {
     nats.draw([logEvidence, elbo]);
