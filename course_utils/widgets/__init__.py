@@ -7,18 +7,24 @@ over two dimensions. ``latent_explorer`` and
 JavaScript library of ``vendor/`` to the page. ``prediction`` asks for probabilities before a result is seen, and scores them. Beside each stands the JavaScript that it sends to the page.
 """
 
+from course_utils.widgets.ascent_explorer import AscentExplorer
 from course_utils.widgets.curve_explorer import CurveExplorer
 from course_utils.widgets.density_explorer import DensityExplorer
 from course_utils.widgets.latent_explorer import LatentExplorer
 from course_utils.widgets.playground import Playground
 from course_utils.widgets.prediction import calibration, came_true, predict
+from course_utils.widgets.proposal_explorer import ProposalExplorer
+from course_utils.widgets.regression_explorer import RegressionExplorer
 from course_utils.widgets.style_explorer import StyleExplorer
 
 __all__ = [
+    "AscentExplorer",
     "CurveExplorer",
     "DensityExplorer",
     "LatentExplorer",
     "Playground",
+    "ProposalExplorer",
+    "RegressionExplorer",
     "StyleExplorer",
     "calibration",
     "came_true",

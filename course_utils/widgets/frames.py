@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import traitlets
-from jaxtyping import ArrayLike, Float
+from jaxtyping import ArrayLike, Float, UInt8
 
 from course_utils import plots
 from course_utils.errors import CourseError
@@ -165,6 +165,14 @@ def choose_colors(names: Iterable[str], colors: Mapping[str, str]) -> dict[str, 
 def ink(color: str) -> str:
     """Return ``color`` as a line or an area has it: black would vanish on a dark page."""
     return "currentColor" if color == plots.BLACK else color
+
+
+def root_bytes(name: str, density: Float[np.ndarray, "*frames num_y num_x"]) -> UInt8[np.ndarray, "..."]:
+    """Return the square root of the density in 256 steps, of which the tails so get more."""
+    if not (np.isfinite(density) & (density >= 0)).all():
+        raise CourseError(f"The density {name!r} has values that are negative or not finite; expected none.")
+    peak = density.max(axis=(-2, -1), keepdims=True)
+    return np.rint(255 * np.sqrt(density / np.where(peak > 0, peak, 1))).astype(np.uint8)
 
 
 def axis_ends(name: str, given: Range | None, arrays: Any, margin: float = 0.05) -> list[float]:
