@@ -74,6 +74,41 @@ function sharing(model) {
   };
 }
 
+const asModule = (text) => URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+
+/** Return the promise of the text of the library `name` in this page, with `resolve` for whoever brings it. */
+function library(name) {
+  const libraries = (globalThis.courseLibraries ??= new Map());
+  if (!libraries.has(name)) libraries.set(name, Promise.withResolvers());
+  return libraries.get(name);
+}
+
+/** Return jax-js, as one module for all explorers of this page; Python brings it with `send_library("jax-js")`. */
+async function loadJax() {
+  const entry = library("jax-js");
+  const text = await entry.promise;
+  return (entry.module ??= import(asModule(text)));
+}
+
+/** Return a worker that has run the module `source`, in which `jax` is jax-js; it listens to messages from now on. */
+async function jaxWorker(source) {
+  // In a page without an origin, such as a file, a worker must be no module, and cannot read what the page holds.
+  const modules = [await library("jax-js").promise, source].map((text) => JSON.stringify(text));
+  const url = asModule(`const asModule = ${asModule};
+    import(asModule(${modules[0]}))
+      .then((module) => (globalThis.jax = module))
+      .then(() => import(asModule(${modules[1]})))
+      .then(() => postMessage("ready"), (error) => setTimeout(() => { throw error; }));`);
+  const worker = new Worker(url);
+  await new Promise((resolve, reject) => {
+    worker.onmessage = resolve;
+    worker.onerror = (event) => reject(new Error(event.message));
+  });
+  URL.revokeObjectURL(url);
+  worker.onmessage = worker.onerror = null;
+  return worker;
+}
+
 /** Listen to `model`; return a function that ends it. */
 function listen(model, event, handler) {
   model.on(event, handler);

@@ -13,33 +13,11 @@ from playwright.sync_api import Browser, Page
 
 from course_utils.models import MLP, VAE
 from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer, StyleExplorer
-from course_utils.widgets.explorer import Explorer
 from course_utils.widgets.latent_explorer import ACTIVATIONS
+from tests.browser.bare import show as _show
 
 NUM_Z = 500
 
-# What JupyterLab gives to an explorer, reduced to what an explorer asks of it.
-PAGE = """async ([source, traits]) => {
-    const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-    const values = Object.fromEntries(Object.entries(traits).map(([name, value]) =>
-        [name, value?.base64 === undefined ? value : new DataView(bytes(value.base64).buffer)]));
-    const handlers = [];
-    window.saved = [];
-    const model = {
-        get: (name) => values[name],
-        set(name, value) {
-            values[name] = value;
-            handlers.filter(([event]) => event === `change:${name}`).forEach(([, handler]) => handler());
-        },
-        save_changes: () => window.saved.push(performance.now()),
-        on: (event, handler) => handlers.push([event, handler]),
-        off() {},
-    };
-    document.body.replaceChildren();
-    window.module = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-    window.model = model;
-    module.default.render({ model, el: document.body });
-}"""
 DECODE = """([zs, dim]) => {
     const floats = new Float32Array(Uint8Array.from(atob(zs), (character) => character.charCodeAt(0)).buffer);
     const decode = module.decoder(model.get("spec").layers, new Float32Array(model.get("weights").buffer));
@@ -57,16 +35,6 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context()
     yield context.new_page()
     context.close()
-
-
-def _show(page: Page, explorer: Explorer) -> None:
-    """Let the explorer draw itself in an empty page."""
-    traits = {
-        name: {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
-        for name, value in explorer.get_state().items()
-        if not name.startswith("_") and name != "layout"
-    }
-    page.evaluate(PAGE, [explorer._esm, traits])
 
 
 def _decode_in(page: Page, explorer: LatentExplorer, z: np.ndarray) -> np.ndarray:
