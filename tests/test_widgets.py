@@ -11,7 +11,7 @@ from course_utils.errors import CourseError
 from course_utils.models import MLP, VAE
 from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer, StyleExplorer
 from course_utils.widgets.frames import FrameExplorer
-from course_utils.widgets.latent_explorer import mean_kl
+from course_utils.widgets.exported import mean_kl
 
 MEANS, SCALES, X = np.linspace(-2, 2, 5), np.geomspace(0.1, 10, 4), np.linspace(-3, 3, 7)
 FRAMES = np.arange(5 * 4 * 7.0).reshape(5, 4, 7)

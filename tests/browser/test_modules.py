@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from course_utils.models import MLP, VAE
 from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer, StyleExplorer
-from course_utils.widgets.latent_explorer import ACTIVATIONS
+from course_utils.widgets.exported import ACTIVATIONS
 from tests.browser.bare import show as _show
 
 NUM_Z = 500
