@@ -9,7 +9,7 @@ from flax import nnx
 from course_utils.bounds import DiagonalNormal, standard_normal
 from course_utils.errors import CourseError
 from course_utils.models import MLP, VAE
-from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer, StyleExplorer
+from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer, ProposalExplorer, StyleExplorer
 from course_utils.widgets.frames import FrameExplorer
 from course_utils.widgets.exported import mean_kl
 
@@ -398,3 +398,48 @@ def test_a_style_explorer_knows_its_sizes_and_refuses_what_does_not_fit():
             CourseError, match="expected a style and 3 choices in, and the pixels of a square image out"
         ):
             StyleExplorer(MLP(sizes, rngs=nnx.Rngs(0)), "abc")
+
+
+def bowl(z: np.ndarray) -> np.ndarray:
+    return -(z**2).sum(-1)
+
+
+def test_the_log_joint_is_known_as_far_as_a_draw_can_reach():
+    explorer = ProposalExplorer(bowl, -1.0, x_range=(-1, 2), max_scale=0.5)
+    values = np.frombuffer(explorer.log_joint, "<f4").reshape(161, 161)
+    axes = [each["first"] + each["spacing"] * np.arange(161) for each in explorer.spec["axes"]]
+    np.testing.assert_allclose([axes[0][[0, -1]], axes[1][[0, -1]]], [[-3.25, 4.25], [-5.25, 5.25]])
+    assert values[7, 30] == np.float32(-(axes[0][30] ** 2) - axes[1][7] ** 2)
+
+
+def test_q_of_the_page_is_a_normal_in_python():
+    explorer = ProposalExplorer(bowl, -1.0, mean=(0.5, -1), scale=(0.5, 1.2), correlation=-0.5)
+    assert repr(explorer) == "ProposalExplorer(num_draws=200)"
+    explorer.q = [1, 0, 0.4, 0.5, 0.5]
+    np.testing.assert_array_equal(explorer.mean, [1, 0])
+    np.testing.assert_allclose(explorer.covariance, [[0.16, 0.1], [0.1, 0.25]])
+    for impossible in ([1, 0, 0.4, 0.5], [4, 0, 0.4, 0.5, 0], [1, 0, 0.4, 0, 0], [1, 0, 0.4, 0.5, 1], [np.nan] * 5):
+        with pytest.raises(CourseError, match=r"q is .*; expected two means, two scales and a correlation"):
+            explorer.q = impossible
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"log_joint": lambda z: z}, r"has the shape \(161, 161, 2\); expected \[161, 161\]"),
+        ({"log_joint": lambda z: "text"}, "log_joint is not an array of numbers"),
+        ({"log_joint": lambda z: np.where(z[..., 0] > 0, 0, -np.inf)}, "log_joint is not finite everywhere"),
+        ({"log_joint": lambda z: -1e300 * (z**2).sum(-1)}, "log_joint is not finite everywhere"),
+        ({"log_evidence": np.nan}, "log_evidence is nan; expected a finite number of nats"),
+        ({"mean": (9, 0)}, "q is .9.0, 0.0, 1.0, 1.0, 0.0.; expected two means"),
+        ({"mean": (0,)}, "expected two means, two scales and a correlation"),
+        ({"scale": (0, 1)}, "q is"),
+        ({"correlation": 1}, "in -3 to 3, -3 to 3, 0.05 to 1.5, 0.05 to 1.5, -0.99 to 0.99"),
+        ({"max_scale": 0}, "max_scale is 0; expected a finite number above 0.1"),
+        ({"num_draws": 1}, "num_draws is 1; expected a number from 2 to 1000"),
+        ({"x_range": (1, 0)}, "x_range is"),
+    ],
+)
+def test_one_sentence_says_what_does_not_fit_to_a_proposal(changes, message):
+    with pytest.raises(CourseError, match=message):
+        ProposalExplorer(**{"log_joint": bowl, "log_evidence": 0.0} | changes)

@@ -11,6 +11,16 @@ from course_utils.widgets.curve_explorer import CurveExplorer
 from course_utils.widgets.density_explorer import DensityExplorer
 from course_utils.widgets.latent_explorer import LatentExplorer
 from course_utils.widgets.prediction import calibration, came_true, predict
+from course_utils.widgets.proposal_explorer import ProposalExplorer
 from course_utils.widgets.style_explorer import StyleExplorer
 
-__all__ = ["CurveExplorer", "DensityExplorer", "LatentExplorer", "StyleExplorer", "calibration", "came_true", "predict"]
+__all__ = [
+    "CurveExplorer",
+    "DensityExplorer",
+    "LatentExplorer",
+    "ProposalExplorer",
+    "StyleExplorer",
+    "calibration",
+    "came_true",
+    "predict",
+]

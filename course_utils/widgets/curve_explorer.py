@@ -50,7 +50,7 @@ class CurveExplorer(FrameExplorer):
         CourseError: a shape does not fit to the sliders and ``x``, or a name or a number is impossible.
     """
 
-    _esm = page_module("frames.js", "curve_explorer.js")
+    _esm = page_module("figure.js", "frames.js", "curve_explorer.js")
 
     def __init__(
         self,

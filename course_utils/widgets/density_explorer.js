@@ -62,44 +62,6 @@ export function dotsPath(xs, ys, x, y) {
   return path;
 }
 
-/** Return the colours of the heat map for each byte, RGBA: from transparent white through `color` towards black. */
-function heatColors(color) {
-  const canvas = html("canvas", { width: 256, height: 1 });
-  const context = canvas.getContext("2d");
-  const gradient = context.createLinearGradient(0, 0, 420, 0);
-  ["white", color, "black"].forEach((stop, i) => gradient.addColorStop(i / 2, stop));
-  context.fillStyle = gradient;
-  context.fillRect(0, 0, 256, 1);
-  const shades = context.getImageData(0, 0, 256, 1).data;
-  const colors = new Uint8ClampedArray(4 * 256);
-  for (let byte = 0; byte < 256; byte++) {
-    const share = (byte / 255) ** 2;
-    const shade = 4 * Math.round(255 * share);
-    colors.set([...shades.subarray(shade, shade + 3), 255 * Math.min(1, 4 * share)], 4 * byte);
-  }
-  return colors;
-}
-
-/** Return a canvas of `width` x `height` cells, and `draw(bytes)`, which takes them row by row from the bottom. */
-function heatMap(width, height, color) {
-  const canvas = html("canvas", { class: "vi-heat", width, height, "aria-hidden": "true" });
-  const context = canvas.getContext("2d");
-  const colors = heatColors(color);
-  const image = context.createImageData(width, height);
-  const draw = (bytes) => {
-    for (let j = 0; j < height; j++) {
-      for (let i = 0; i < width; i++) {
-        const color = 4 * bytes[j * width + i];
-        const pixel = 4 * ((height - 1 - j) * width + i);
-        for (let k = 0; k < 4; k++) image.data[pixel + k] = colors[color + k];
-      }
-    }
-    context.putImageData(image, 0, 0);
-  };
-  return { canvas, draw };
-}
-
-const contourStyle = ({ color }) => ({ fill: "none", stroke: color, "stroke-width": 1.6 });
 const dotStyle = ({ color }) => ({ fill: "none", stroke: color, "stroke-width": 5.5 });
 
 /** Return the panel of densities, points and paths: its group, the heat map's canvas, and `draw(position)`. */
@@ -167,18 +129,6 @@ function sidePanel(spec, data) {
   };
 }
 
-/** Return the legend's picture of a heat map. */
-function heatSwatch({ color }) {
-  const { canvas, draw } = heatMap(28, 1, color);
-  canvas.style = "width: 28px; height: 12px";
-  draw(Uint8Array.from({ length: 28 }, (_, i) => 255 * Math.sqrt(i / 27)));
-  return canvas;
-}
-
-/** Return the legend's picture of contour lines. */
-const contourSwatch = (entry) =>
-  swatch(...[[12, 5.8], [6, 2.6]].map(([rx, ry]) => svg("ellipse", { cx: 14, cy: 7, rx, ry, ...contourStyle(entry) })));
-
 const dotSwatch = (entry) => swatch(svg("path", { class: "vi-round", d: "M7,8h0M14,5h0M21,9h0", ...dotStyle(entry) }));
 
 export default {
@@ -189,14 +139,8 @@ export default {
       if (spec.side) parts.push(sidePanel(spec.side, data));
       const width = spec.side ? WIDTH : MARGIN.left + SIDE + MARGIN.right;
       const height = MARGIN.top + SIDE + MARGIN.bottom;
-      // Both scale with the page, the canvas below the axes.
-      const percent = (part, whole) => `${(100 * part) / whole}%`;
-      Object.assign(main.canvas.style, {
-        left: percent(MARGIN.left, width), top: percent(MARGIN.top, height),
-        width: percent(SIDE, width), height: percent(SIDE, height),
-      });
-      const picture = html("div", { class: "vi-layers", style: `flex-basis: ${width}px` }, main.canvas);
-      picture.append(plot(spec, height, parts, width));
+      const box = { left: MARGIN.left, width: SIDE, height: SIDE };
+      const picture = layered(main.canvas, plot(spec, height, parts, width), box);
       const [first, ...others] = spec.densities;
       const legend = [
         legendKey(first.name, heatSwatch(first)),

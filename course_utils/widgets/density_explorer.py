@@ -56,7 +56,7 @@ class DensityExplorer(FrameExplorer):
         CourseError: a shape does not fit to the sliders and the grid, or a name or a number is impossible.
     """
 
-    _esm = page_module("frames.js", "density_explorer.js")
+    _esm = page_module("figure.js", "frames.js", "density_explorer.js")
 
     densities = traitlets.Bytes().tag(sync=True)
 

@@ -35,13 +35,14 @@ function numberField({ name, min, max, onChange }) {
 }
 
 /**
- * Return a labelled native slider, which calls `onInput(value)` while it moves: its element, its `input`, and
- * `set(value, text)` to move it.
+ * Return a labelled native slider, which calls `onInput(value)` while it moves and `onChange()` when it is let go: its
+ * element, its `input`, and `set(value, text)` to move it.
  */
-function slider({ name, note = "", min, max, step, onInput }) {
+function slider({ name, note = "", min, max, step, onInput, onChange = () => {} }) {
   const label = note ? `${name}, ${note}` : name;
   const input = keepKeys(html("input", { type: "range", min, max, step, "aria-label": label }));
   input.addEventListener("input", () => onInput(input.valueAsNumber));
+  input.addEventListener("change", onChange);
   const output = html("span", { class: "vi-value", "aria-hidden": "true" });
   const title = html("span", { class: "vi-name", "aria-hidden": "true" }, name);
   if (note) title.append(html("span", { class: "vi-note" }, note));
@@ -56,6 +57,28 @@ function slider({ name, note = "", min, max, step, onInput }) {
       output.textContent = text;
       input.setAttribute("aria-valuetext", text);
     },
+  };
+}
+
+/** Return a line that only screen readers have, and `say(text)`, which has them read it once what they read now is over. */
+function announcer() {
+  const element = html("p", { class: "vi-announcer", role: "status" });
+  return { element, say: (text) => (element.textContent = text) };
+}
+
+/** Return a function that draws a standard normal number. */
+function standardNormal(random = Math.random) {
+  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+}
+
+/** Return `random()` from 0 to 1, the same numbers for the same `seed`: the generator mulberry32. */
+function randomNumbers(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
 }
 

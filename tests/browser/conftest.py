@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from course_utils.coursework.author.stills import BROWSERS, find_browser
 from tests.browser.lab import Lab, headless_browser, jupyter_lab
@@ -24,6 +24,14 @@ def browser() -> Iterator[Browser]:
         pytest.skip(reason)
     with headless_browser(executable) as browser:
         yield browser
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page, which the tests of a module share."""
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,19 +2,18 @@
 
 import base64
 import re
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from course_utils.models import MLP, VAE
 from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer, StyleExplorer
 from course_utils.widgets.exported import ACTIVATIONS
-from tests.browser.bare import show as _show
+from tests.browser.bare import show
 
 NUM_Z = 500
 
@@ -30,15 +29,8 @@ DECODE = """([zs, dim]) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context()
-    yield context.new_page()
-    context.close()
-
-
 def _decode_in(page: Page, explorer: LatentExplorer, z: np.ndarray) -> np.ndarray:
-    _show(page, explorer)
+    show(page, explorer)
     text = page.evaluate(DECODE, [base64.b64encode(z.astype("<f4").tobytes()).decode(), z.shape[1]])
     return np.frombuffer(base64.b64decode(text), "<f4").reshape(len(z), -1)
 
@@ -87,7 +79,7 @@ def test_a_style_is_drawn_as_each_choice_and_the_chosen_one_large(page):
         small = 255 * np.asarray(jax.nn.sigmoid(logits))
         return np.concatenate([small[[choice]], small])
 
-    _show(page, StyleExplorer(decoder, ["a", "b", "c"], z=z, choice=1))
+    show(page, StyleExplorer(decoder, ["a", "b", "c"], z=z, choice=1))
     np.testing.assert_allclose(_inks(page), expected(z, 1), atol=1)
     assert np.abs(np.diff(expected(z, 1)[1:], axis=0)).max(1).min() > 30, "the choices look alike"
     page.get_by_role("button", name="draw c").click()
@@ -108,7 +100,7 @@ def test_a_style_is_drawn_as_each_choice_and_the_chosen_one_large(page):
 
 
 def test_python_is_told_ten_times_a_second_at_most_and_always_the_last_value(page):
-    _show(page, CurveExplorer({"a": np.arange(50)}, np.arange(3), {"q": np.arange(3)}))
+    show(page, CurveExplorer({"a": np.arange(50)}, np.arange(3), {"q": np.arange(3)}))
     page.evaluate(
         """async () => {
             const slider = document.querySelector("input");
@@ -139,7 +131,7 @@ def test_python_is_told_ten_times_a_second_at_most_and_always_the_last_value(pag
 def test_bars_stack_to_their_sum_and_none_hides_another(page, heights, bars_from, expected):
     bars = dict(zip("ab", heights))
     explorer = CurveExplorer({"a": [0, 1]}, [0, 1], {"q": [0, 1]}, bars=bars, bars_from=bars_from, bars_range=(-6, 6))
-    _show(page, explorer)
+    show(page, explorer)
     drawn = page.evaluate(
         """() => [...document.querySelectorAll("rect[data-name]")].map((bar) => {
             const panel = bar.ownerSVGElement;
@@ -152,7 +144,7 @@ def test_bars_stack_to_their_sum_and_none_hides_another(page, heights, bars_from
 
 
 def test_a_curve_is_interrupted_where_it_is_not_finite(page):
-    _show(page, CurveExplorer({"a": [0, 1]}, np.arange(5), {"q": [0, 1, np.nan, 1, 0]}))
+    show(page, CurveExplorer({"a": [0, 1]}, np.arange(5), {"q": [0, 1, np.nan, 1, 0]}))
     path = page.evaluate("document.querySelector('path[data-name=q]').getAttribute('d')")
     assert [path.count(letter) for letter in "ML"] == [2, 2]
 
@@ -167,7 +159,7 @@ def _corners(path: str) -> np.ndarray:
 
 def _contour(page: Page, values: np.ndarray, level: float) -> str:
     """Return the path of a contour line on a grid from -3 to 3, in thousandths."""
-    _show(page, DensityExplorer({"a": [0, 1]}, [0, 1], [0, 1], {"p": np.ones((2, 2))}))
+    show(page, DensityExplorer({"a": [0, 1]}, [0, 1], [0, 1], {"p": np.ones((2, 2))}))
     return page.evaluate(
         """([values, numX, numY, level]) => {
             const place = (n) => (i) => 6000 * (i / (n - 1)) - 3000;
@@ -209,7 +201,7 @@ def test_nothing_is_drawn_where_no_value_crosses_the_level(page):
 def test_a_path_is_interrupted_and_a_dot_left_out_where_a_coordinate_is_not_finite(page):
     places = np.array([[0, 0], [1, 1], [np.nan, 2], [2, 2], [3, np.inf], [3, 3], [4, 4.0]])
     grid = np.arange(5.0)
-    _show(
+    show(
         page,
         DensityExplorer({"a": [0, 1]}, grid, grid, {"p": np.ones((5, 5))}, points={"z": places}, paths={"m": places}),
     )
@@ -227,7 +219,7 @@ def test_a_density_stands_the_right_way_up_and_centred_on_its_grid(page):
     """The one cell that is not empty is the dark one of the heat map, and in the middle of its contour lines."""
     density = np.zeros((4, 6))
     density[3, 1] = 2.0
-    _show(page, DensityExplorer({"a": [0, 1]}, np.arange(6), np.arange(4), {"p": density, "q": density}))
+    show(page, DensityExplorer({"a": [0, 1]}, np.arange(6), np.arange(4), {"p": density, "q": density}))
     page.add_style_tag(content=DensityExplorer._css)
     opacity = page.evaluate(
         """() => {
@@ -254,7 +246,7 @@ def test_a_density_stands_the_right_way_up_and_centred_on_its_grid(page):
 def test_a_line_marks_the_value_of_the_first_slider_beside_the_densities(page):
     steps = np.array([0.0, 10.0, 40.0])
     density, curve = np.ones((2, 2)), {"ELBO": -steps}
-    _show(page, DensityExplorer({"step": steps}, [0, 1], [0, 1], {"p": density}, curve=curve, curve_x=steps))
+    show(page, DensityExplorer({"step": steps}, [0, 1], [0, 1], {"p": density}, curve=curve, curve_x=steps))
     for i, share in enumerate(steps / 40):
         page.evaluate("(i) => model.set('position', [i])", i)
         marked, width = page.evaluate(
@@ -269,7 +261,7 @@ def test_a_line_marks_the_value_of_the_first_slider_beside_the_densities(page):
 def test_three_sliders_choose_the_frame_of_a_curve(page):
     heights = np.arange(24.0).reshape(2, 3, 4)
     sliders = {name: np.arange(n) for name, n in zip("abc", heights.shape)}
-    _show(page, CurveExplorer(sliders, [0, 1], {"q": np.stack([heights] * 2, -1)}, y_range=(0, 23)))
+    show(page, CurveExplorer(sliders, [0, 1], {"q": np.stack([heights] * 2, -1)}, y_range=(0, 23)))
     for position in np.ndindex(heights.shape):
         page.evaluate("(position) => model.set('position', position)", list(position))
         _, y = _corners(page.get_attribute("path[data-name=q]", "d"))[0]

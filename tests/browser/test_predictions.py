@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from course_utils.widgets import predict
 from course_utils.widgets.prediction import FILE
-from tests.browser.test_modules import _show
+from tests.browser import bare
 
 OPTIONS = ["it grows", "it shrinks", "it stays the same, as far as 1,000 draws can tell"]
 ASK = f"""
@@ -33,7 +33,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def show(page: Page, **options) -> Locator:
     widget = predict("variance", "What does the `variance` do?", OPTIONS, then="The text that follows.", **options)
-    _show(page, widget)
+    bare.show(page, widget)
     page.add_style_tag(content=widget._css)
     return page.locator(".vi-prediction")
 
