@@ -11,10 +11,9 @@ from jaxtyping import Array, Num
 from course_utils.errors import CourseError
 from course_utils.models import VAE
 from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers, page_module
-from course_utils.widgets.exported import as_ink, export_decoder, mean_kl
+from course_utils.widgets.exported import INFORMATIVE_NATS, as_ink, export_decoder, mean_kl
 
 MAX_IMAGES = 200
-INFORMATIVE_NATS = 0.01
 
 
 class LatentExplorer(Explorer):

@@ -23,12 +23,13 @@ const softplus = (np) => (x) => np.maximum(x.ref, 0).add(np.log1p(np.exp(np.abso
 /**
  * Return the estimate of the ELBO of what was seen, in nats: the mean over draws of the log-likelihood of the pixels
  * that were seen, minus the exact KL to the prior. Shapes: mean and logScale [latent], noise [K, latent], x and seen
- * [data]; `weights` has the kernel [in, out] and the bias [out] of each layer of the decoder.
+ * [data]; each layer of the decoder has a kernel [in, out] and a bias [out]. The biases stand beside q, since jax-js
+ * computes the derivative of a layer anew for each weight behind it, unless that of its bias is wanted too.
  */
 const maskedElbo = (jax, layers) => {
   const { numpy: np } = jax;
   const activations = jaxActivations(jax);
-  return (mean, logScale, biases, noise, x, seen, kernels) => {
+  return ({ mean, logScale, biases }, noise, x, seen, kernels) => {
     const numDraws = noise.shape[0];
     let values = np.exp(logScale.ref).mul(noise).add(mean.ref);
     layers.forEach(({ activation }, i) => {
@@ -43,8 +44,8 @@ const maskedElbo = (jax, layers) => {
 };
 
 /**
- * Return the compiled bound for one decoder: `value(q, noise, x, seen)` in nats, and `gradient(...)` of the same with respect to the
- * mean and the log-scale. `q` is `{ mean, logScale }`, of Float32Arrays; `noise` [K * latent] as one row after the other.
+ * Return the compiled bound for one decoder: `value(q, noise, x, seen)` in nats, and `gradient(...)` of the same, the
+ * derivatives with respect to mean and log-scale. `q` holds both as Float32Arrays; `noise` has one draw after the other.
  */
 export function maskedBound(jax, layers, numbers) {
   const { numpy: np, jit, grad, tree } = jax;
@@ -58,18 +59,37 @@ export function maskedBound(jax, layers, numbers) {
     biases.push(np.array(numbers.slice(middle, start)));
   }
   const elbo = maskedElbo(jax, layers);
-  const [value, gradient] = [jit(elbo), jit(grad(elbo, { argnums: [0, 1, 2] }))];
+  const [value, gradient] = [jit(elbo), jit(grad(elbo))];
   const latentDim = layers[0].inputs;
   const call = (f, { mean, logScale }, noise, x, seen) => {
     const draws = np.array(noise).reshape([-1, latentDim]);
-    return f(np.array(mean), np.array(logScale), tree.ref(biases), draws, np.array(x), np.array(seen), tree.ref(kernels));
+    const parameters = { mean: np.array(mean), logScale: np.array(logScale), biases: tree.ref(biases) };
+    return f(parameters, draws, np.array(x), np.array(seen), tree.ref(kernels));
   };
   return {
     value: (...given) => call(value, ...given).js(),
     gradient(...given) {
-      const [ofMean, ofLogScale, ofBiases] = call(gradient, ...given);
-      tree.dispose(ofBiases);
-      return [ofMean, ofLogScale].map((each) => each.dataSync());
+      const found = call(gradient, ...given);
+      tree.dispose(found.biases);
+      return [found.mean, found.logScale].map((each) => each.dataSync());
     },
+  };
+}
+
+/** Return `step(q, gradient)`, which gives the next q: Adam up the gradient, its rate falling to zero along a cosine. */
+export function adamClimb(latentDim) {
+  const [first, second] = [new Float64Array(2 * latentDim), new Float64Array(2 * latentDim)];
+  let t = 0;
+  return ({ mean, logScale }, [ofMean, ofLogScale]) => {
+    const rate = 0.5 * FIRST_RATE * (1 + Math.cos((Math.PI * t) / MASKED_STEPS));
+    t += 1;
+    const climb = (values, gradient, from) =>
+      values.map((value, i) => {
+        first[from + i] = 0.9 * first[from + i] + 0.1 * gradient[i];
+        second[from + i] = 0.999 * second[from + i] + 0.001 * gradient[i] ** 2;
+        const [direction, size] = [first[from + i] / (1 - 0.9 ** t), second[from + i] / (1 - 0.999 ** t)];
+        return value + (rate * direction) / (Math.sqrt(size) + 1e-8);
+      });
+    return { mean: climb(mean, ofMean, 0), logScale: climb(logScale, ofLogScale, latentDim) };
   };
 }

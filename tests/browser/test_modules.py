@@ -19,7 +19,7 @@ NUM_Z = 500
 
 DECODE = """([zs, dim]) => {
     const floats = new Float32Array(Uint8Array.from(atob(zs), (character) => character.charCodeAt(0)).buffer);
-    const decode = module.decoder(model.get("spec").layers, new Float32Array(model.get("weights").buffer));
+    const decode = module.mlp(model.get("spec").layers, new Float32Array(model.get("weights").buffer));
     const decoded = [];
     for (let i = 0; i < floats.length; i += dim) decoded.push(...decode(floats.subarray(i, i + dim)));
     const bytes = new Uint8Array(Float32Array.from(decoded).buffer);
