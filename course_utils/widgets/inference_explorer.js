@@ -130,7 +130,7 @@ function oneOf(label, options, chosen, onChoose) {
     }),
   );
   press(chosen);
-  return { element: html("div", { class: "vi-row", role: "group", "aria-label": label }, ...buttons), press };
+  return { element: html("div", { class: "vi-row vi-group", role: "group", "aria-label": label }, ...buttons), press };
 }
 
 function render({ model, el }) {
@@ -321,7 +321,8 @@ function render({ model, el }) {
     legendKey("encoder", lineSwatch({ color: spec.colors.encoder, dash: 1 })),
     legendKey("q", lineSwatch({ color: spec.colors.q, dash: 0 })),
   );
-  const right = html("div", { class: "vi-latent" }, outcomes, html("div", { class: "vi-row" }, play, once, reset), starts.element);
+  const right = html("div", { class: "vi-latent" }, outcomes);
+  right.append(html("div", { class: "vi-row" }, play, once, reset, starts.element));
   right.append(legend, html("div", { class: "vi-charts" }, climbing.element, codes.element));
   const root = html("div", { class: "vi-explorer vi-latent-explorer vi-inference-explorer", role: "group", "aria-label": spec.label });
   root.append(left, right, near.element, announce.element);

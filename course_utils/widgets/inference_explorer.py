@@ -101,6 +101,7 @@ class InferenceExplorer(Explorer):
         }
         # The other dimensions stay at the prior.
         order = np.argsort(-kl, kind="stable")[: max(1, int((kl >= INFORMATIVE_NATS).sum()))]
+        codes = np.asarray(vae.encode(jnp.asarray(near)).mean)[:, order] if len(near) else near
         paint = _paint(binary[0], seen)
         spec = {
             "label": label,
@@ -123,7 +124,7 @@ class InferenceExplorer(Explorer):
             decoder=decoder.astype("<f4").tobytes(),
             images=_bits(binary[:MAX_IMAGES]),
             training=_bits(near),
-            training_codes=np.asarray(vae.encode(jnp.asarray(near)).mean)[:, order].astype("<f4").tobytes(),
+            training_codes=codes.astype("<f4").tobytes(),
             noise=noise.astype("<f4").tobytes(),
             image=0,
             paint=paint,
