@@ -23,8 +23,8 @@ from course_utils.widgets import (
     RegressionExplorer,
     StyleExplorer,
 )
+from course_utils.widgets.exported import mean_kl
 from course_utils.widgets.frames import FrameExplorer
-from course_utils.widgets.latent_explorer import mean_kl
 from course_utils.widgets.playground import DEFAULTS, PRESETS
 from course_utils.widgets.program import page_program
 

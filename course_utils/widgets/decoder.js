@@ -1,4 +1,4 @@
-// Shared by the explorers that decode: this text stands in front of each one's own, behind the sliders.
+// Shared by the explorers that run a VAE: this text stands in front of each one's own, behind the sliders.
 
 const Z_STEP = 0.05;
 
@@ -11,6 +11,7 @@ const ACTIVATIONS = {
   softplus: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
   sigmoid: (x) => 1 / (1 + Math.exp(-x)),
   leaky_relu: (x) => (x > 0 ? x : 0.01 * x),
+  identity: (x) => x,
 };
 
 /** Write `activation(kernel @ input + bias)` to `output`; `kernel` is stored row by row of outputs, `bias` after it. */
@@ -45,11 +46,11 @@ function linear(weights, start, input, output, activation) {
   }
 }
 
-/** Return the function from `z` to the probability of ink in each pixel; it writes into the same array each time. */
-export function decoder(layers, weights) {
+/** Return the function that a network computes, with the activation of its last layer; it writes into the same array each time. */
+export function mlp(layers, weights) {
   const outputs = layers.map((layer) => new Float32Array(layer.outputs));
-  return (z) => {
-    let values = Float32Array.from(z);
+  return (inputs) => {
+    let values = Float32Array.from(inputs);
     let start = 0;
     layers.forEach((layer, i) => {
       linear(weights, start, values, outputs[i], ACTIVATIONS[layer.activation]);
@@ -74,5 +75,21 @@ function inkCanvas(height, width) {
       }
       context.putImageData(image, 0, 0);
     },
+  };
+}
+
+/** Return the buttons and the number by which an image is chosen: their `element`, and `show(image)`. */
+function imageChoice({ numImages, getImage, setImage }) {
+  const turn = (by) => () => setImage((getImage() + by + numImages) % numImages);
+  // What is typed counts as the nearest image that there is.
+  const choose = () => {
+    const wanted = Math.round(number.valueAsNumber);
+    if (Number.isFinite(wanted)) setImage(Math.max(0, Math.min(numImages - 1, wanted)));
+    number.value = getImage();
+  };
+  const number = numberField({ name: "number of the image", min: 0, max: numImages - 1, onChange: choose });
+  return {
+    element: html("div", { class: "vi-row" }, button("Previous", turn(-1)), number, button("Next", turn(1))),
+    show: (image) => number.valueAsNumber !== image && (number.value = image),
   };
 }

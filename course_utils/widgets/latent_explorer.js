@@ -1,24 +1,3 @@
-/** Return the buttons and the number by which an image and a code are chosen. */
-function choices({ numImages, latentDim, getImage, setImage, setZ, encodedMean }) {
-  const turn = (by) => () => setImage((getImage() + by + numImages) % numImages);
-  // What is typed counts as the nearest image that there is.
-  const choose = () => {
-    const wanted = Math.round(number.valueAsNumber);
-    if (Number.isFinite(wanted)) setImage(Math.max(0, Math.min(numImages - 1, wanted)));
-    number.value = getImage();
-  };
-  const number = numberField({ name: "number of the image", min: 0, max: numImages - 1, onChange: choose });
-  const images = html("div", { class: "vi-row" }, button("Previous", turn(-1)), number, button("Next", turn(1)));
-  const codes = html(
-    "div",
-    { class: "vi-row" },
-    button("Encode image", () => setZ(encodedMean(getImage()))),
-    button("Prior mean", () => setZ(new Array(latentDim).fill(0))),
-    button("Random draw", () => setZ(Array.from({ length: latentDim }, standardNormal))),
-  );
-  return { number, images, codes };
-}
-
 /** Return the sliders' column: the most informative dimensions first, the others folded, and what the numbers mean. */
 function sliderColumn(spec, sliders) {
   const group = (dimensions) => html("div", { class: "vi-sliders" }, ...dimensions.map((d) => sliders[d].element));
@@ -45,7 +24,7 @@ function render({ model, el }) {
   const labels = model.get("labels");
   const pixels = numbers(model.get("pixels"), Uint8Array);
   const codes = numbers(model.get("codes"), Float32Array);
-  const decode = decoder(spec.layers, numbers(model.get("weights"), Float32Array));
+  const decode = mlp(spec.layers, numbers(model.get("weights"), Float32Array));
   const share = sharing(model);
   const [numPixels, latentDim] = [spec.height * spec.width, spec.kl.length];
   const numImages = pixels.length / numPixels;
@@ -70,7 +49,14 @@ function render({ model, el }) {
     made.input.before(mark);
     return { ...made, mark };
   });
-  const choose = choices({ numImages, latentDim, getImage, setImage, setZ, encodedMean });
+  const choose = imageChoice({ numImages, getImage, setImage });
+  const codeButtons = html(
+    "div",
+    { class: "vi-row" },
+    button("Encode image", () => setZ(encodedMean(getImage()))),
+    button("Prior mean", () => setZ(new Array(latentDim).fill(0))),
+    button("Random draw", () => setZ(Array.from({ length: latentDim }, () => standardNormal()))),
+  );
   const original = inkCanvas(spec.height, spec.width);
   const decoded = inkCanvas(spec.height, spec.width);
   decoded.canvas.setAttribute("aria-label", "Image decoded from z: the probability of ink in each pixel");
@@ -80,7 +66,7 @@ function render({ model, el }) {
     html("figure", {}, decoded.canvas, html("figcaption", {}, "decoded from z")),
   ];
   const pictures = html("div", { class: "vi-pictures" }, html("div", { class: "vi-row" }, ...figures));
-  pictures.append(choose.images, choose.codes);
+  pictures.append(choose.element, codeButtons);
 
   const drawZ = () => {
     const z = model.get("z");
@@ -93,7 +79,7 @@ function render({ model, el }) {
     original.draw(pixels.subarray(image * numPixels, (image + 1) * numPixels), 255);
     original.canvas.setAttribute("aria-label", text);
     caption.textContent = text;
-    if (choose.number.valueAsNumber !== image) choose.number.value = image;
+    choose.show(image);
     const [mean, scale] = [encodedMean(image), encodedScale(image)];
     ranges.forEach(([low, high], d) => {
       const fraction = (value) => Math.min(1, Math.max(0, (value - low) / (high - low)));

@@ -1,34 +1,19 @@
 """Sliders for the latent dimensions of a variational autoencoder; the page itself runs the decoder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import traitlets
-from flax import nnx
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Num
 
-from course_utils.bounds import DiagonalNormal
 from course_utils.errors import CourseError
 from course_utils.models import VAE
 from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers, page_module
+from course_utils.widgets.exported import INFORMATIVE_NATS, as_ink, export_decoder, mean_kl
 
 MAX_IMAGES = 200
-INFORMATIVE_NATS = 0.01
-TOLERANCE = 1e-4
-
-# What the page can compute, with the function that each name stands for.
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "silu": nnx.silu,
-    "relu": nnx.relu,
-    "tanh": nnx.tanh,
-    "gelu": nnx.gelu,
-    "elu": nnx.elu,
-    "softplus": nnx.softplus,
-    "sigmoid": nnx.sigmoid,
-    "leaky_relu": nnx.leaky_relu,
-}
 
 
 class LatentExplorer(Explorer):
@@ -70,10 +55,9 @@ class LatentExplorer(Explorer):
         labels: Sequence[Any] | None = None,
         num_sliders: int | None = None,
     ):
-        layers, weights = export_mlp(vae.decoder)
-        _check_export(vae, layers, weights)
+        layers, weights = export_decoder(vae)
         latent_dim, data_dim = layers[0]["inputs"], layers[-1]["outputs"]
-        ink, height, width = _ink(images, data_dim)
+        ink, height, width = as_ink(images, data_dim)
         if labels is not None and len(labels) != len(ink):
             raise CourseError(f"There are {len(labels)} labels for {len(ink)} images; expected one label for each.")
         if num_sliders is not None and not 1 <= num_sliders <= latent_dim:
@@ -126,83 +110,3 @@ class LatentExplorer(Explorer):
 
     def __repr__(self) -> str:
         return f"LatentExplorer(latent_dim={len(self.spec['kl'])}, images={self.num_images})"
-
-
-def mean_kl(q: DiagonalNormal) -> Float[np.ndarray, " latent"]:
-    """Return ``KL[q(z_d|x) || p(z_d)]`` in nats for each dimension ``d``, the mean over the images."""
-    mean, scale = (np.asarray(part, np.float64) for part in q)
-    return (0.5 * (mean**2 + scale**2 - 1) - np.log(scale)).mean(0)
-
-
-def export_mlp(decoder: nnx.Module) -> tuple[list[dict[str, Any]], Float[np.ndarray, " weights"]]:
-    """Return what a page needs to run ``decoder`` followed by a sigmoid.
-
-    The weights are one block: for each layer the kernel, row by row of *outputs*, then the bias.
-    """
-    linear = list(getattr(decoder, "layers", []))
-    if not linear or not all(isinstance(layer, nnx.Linear) for layer in linear):
-        raise CourseError(
-            f"The page can run a decoder that is an MLP of nnx.Linear layers; this one is a {type(decoder).__name__}."
-        )
-    name = _activation_name(decoder.activation) if len(linear) > 1 else ""
-    names = [name] * (len(linear) - 1) + ["sigmoid"]
-    layers, blocks = [], []
-    for layer, activation in zip(linear, names):
-        kernel = np.asarray(layer.kernel[...], np.float32)
-        bias = np.zeros(kernel.shape[1], np.float32) if layer.bias is None else np.asarray(layer.bias[...], np.float32)
-        layers.append({"inputs": kernel.shape[0], "outputs": kernel.shape[1], "activation": activation})
-        blocks += [kernel.T.ravel(), bias]
-    return layers, np.concatenate(blocks)
-
-
-def _activation_name(activation: Callable[[Array], Array]) -> str:
-    """Return the name of a function that computes the same, so that a lambda or an alias is recognised too."""
-    points = np.linspace(-8, 8, 401, dtype=np.float32)
-    values = np.asarray(activation(points))
-    for name, known in ACTIVATIONS.items():
-        if values.shape == points.shape and np.abs(values - known(points)).max() < 1e-6:
-            return name
-    function = getattr(activation, "func", activation)  # of a partial
-    raise CourseError(
-        f"The page cannot compute the activation {getattr(function, '__name__', repr(function))} as it is used here; "
-        f"it knows {', '.join(ACTIVATIONS)}."
-    )
-
-
-def _check_export(vae: VAE, layers: list[dict[str, Any]], weights: Float[np.ndarray, " weights"]) -> None:
-    """Raise ``CourseError`` if the exported layers do not compute what ``vae.decode`` does."""
-    z = hidden = np.random.default_rng(0).standard_normal((4, layers[0]["inputs"]), np.float32)
-    start = 0
-    for layer in layers:
-        middle = start + layer["inputs"] * layer["outputs"]
-        stop = middle + layer["outputs"]
-        kernel = weights[start:middle].reshape(layer["outputs"], layer["inputs"])
-        hidden = np.asarray(ACTIVATIONS[layer["activation"]](hidden @ kernel.T + weights[middle:stop]))
-        start = stop
-    decoded = np.asarray(vae.decode(jnp.asarray(z)))
-    if decoded.shape != hidden.shape or not np.abs(decoded - hidden).max() < TOLERANCE:
-        raise CourseError(
-            "The decoder does more than its layers, its activation and a final sigmoid, so the page cannot run it."
-        )
-
-
-def _ink(images: Num[Array, "N ..."], data_dim: int) -> tuple[Float[np.ndarray, "N data"], int, int]:
-    """Return the images as flat ink from 0 to 1, with their height and width."""
-    images = np.asarray(images)
-    side = round(data_dim**0.5)
-    height, width = images.shape[1:] if images.ndim == 3 else (side, side)
-    if images.ndim not in (2, 3) or not len(images) or images[0].size != data_dim or height * width != data_dim:
-        raise CourseError(
-            f"images has the shape {images.shape}; expected [N, height, width] (or [N, {data_dim}] of square images) "
-            f"with {data_dim} pixels each."
-        )
-    ink = images.reshape(len(images), data_dim).astype(np.float32)
-    # Binary images are often stored as integers, too.
-    if np.issubdtype(images.dtype, np.integer) and ink.max() > 1:
-        ink /= 255
-    if not (ink.min() >= 0 and ink.max() <= 1):
-        raise CourseError(
-            f"images has values from {ink.min():g} to {ink.max():g}; expected grey levels from 0 to 255 as integers, "
-            "or ink from 0 to 1."
-        )
-    return ink, height, width

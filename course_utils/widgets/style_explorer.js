@@ -1,6 +1,6 @@
 function render({ model, el }) {
   const spec = model.get("spec");
-  const decode = decoder(spec.layers, numbers(model.get("weights"), Float32Array));
+  const decode = mlp(spec.layers, numbers(model.get("weights"), Float32Array));
   const share = sharing(model);
   const change = (name) => (value) => {
     model.set(name, value);
@@ -45,7 +45,7 @@ function render({ model, el }) {
     "div",
     { class: "vi-row" },
     button("Prior mean", () => setZ(new Array(spec.style_dim).fill(0))),
-    button("Random style", () => setZ(Array.from({ length: spec.style_dim }, standardNormal))),
+    button("Random style", () => setZ(Array.from({ length: spec.style_dim }, () => standardNormal()))),
   );
   const row = html("div", { class: "vi-choices", role: "group", "aria-label": "what is drawn" }, ...each.map(({ node }) => node));
   const column = html("div", { class: "vi-latent" }, html("div", { class: "vi-sliders" }, ...sliders.map((s) => s.element)));

@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike, Float
 from course_utils.errors import CourseError
 from course_utils.models import MLP
 from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers, page_module
-from course_utils.widgets.latent_explorer import export_mlp
+from course_utils.widgets.exported import export_mlp
 
 
 class StyleExplorer(Explorer):

@@ -12,14 +12,14 @@ from playwright.sync_api import Page
 
 from course_utils.models import MLP, VAE
 from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer, StyleExplorer
-from course_utils.widgets.latent_explorer import ACTIVATIONS
+from course_utils.widgets.exported import ACTIVATIONS
 from tests.browser.bare import show
 
 NUM_Z = 500
 
 DECODE = """([zs, dim]) => {
     const floats = new Float32Array(Uint8Array.from(atob(zs), (character) => character.charCodeAt(0)).buffer);
-    const decode = module.decoder(model.get("spec").layers, new Float32Array(model.get("weights").buffer));
+    const decode = module.mlp(model.get("spec").layers, new Float32Array(model.get("weights").buffer));
     const decoded = [];
     for (let i = 0; i < floats.length; i += dim) decoded.push(...decode(floats.subarray(i, i + dim)));
     const bytes = new Uint8Array(Float32Array.from(decoded).buffer);
