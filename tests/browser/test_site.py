@@ -20,7 +20,7 @@ from course_utils.coursework.author import explorers as explorers_module
 from course_utils.coursework.author.chapter_pdf import write_pdf
 from course_utils.coursework.author.explorers import UNSEEN, Explorer, explorers_of
 from course_utils.coursework.author.reader import TITLE_IN_ITALICS, Assets, plain_title, reader_copy
-from course_utils.coursework.author.site import Settings, build_site, read_references, read_settings
+from course_utils.coursework.author.site import EXPLORER_HERE, Settings, build_site, read_references, read_settings
 from course_utils.coursework.author.slides import has_slides, slide_type, write_slides
 from course_utils.coursework.source.notebooks import (
     HIDDEN_TESTS,
@@ -177,6 +177,23 @@ def test_every_link_within_the_site_leads_somewhere(site):
             ):
                 wrong.append((page.name, link))
     assert not wrong and followed > 300
+
+
+def test_what_pages_name_of_the_notebooks_is_there():
+    """A cell that is linked to begins with text, since a name in front of HTML is lost."""
+    cells = {
+        f"{path.name.partition('_')[0]} {cell.id}": cell
+        for path in source_notebooks()
+        for cell in read_notebook(path).cells
+    }
+    named = [f"{number} {cell}" for number, cell in re.findall(r"\(#cell-(\w+?)-([\w-]+)\)", _page("lecture_map"))]
+    assert len(named) > 60 and not [name for name in named if name not in cells or cells[name].source.startswith("<")]
+    (explorer,) = EXPLORER_HERE.findall(_page("index"))
+    assert "Explorer(" in cells[explorer].source
+
+
+def _page(name):
+    return (DOCS_DIR / f"{name}.md").read_text(encoding="utf-8")
 
 
 def test_a_page_is_small(site):
