@@ -395,6 +395,7 @@ def test_a_prediction_can_be_locked_in_and_is_there_when_one_comes_back(address,
     assert page.get_by_role("spinbutton", name="5 or 6, in percent").input_value() == "70"
 
 
+ALL_RENDERED = """() => !document.querySelector(".math:not(:has(.katex))")"""
 PAGES = (PAGE, "index.html", "gallery.html", "bibliography.html", "instructor.html", "notation.html", "search.html")
 
 
@@ -407,7 +408,8 @@ def test_pages_fit_have_their_mathematics_and_are_accessible(address, visit, nam
             page.locator("#cell-first-explorer").scroll_into_view_if_needed()
             page.locator("#cell-first-explorer[data-live]").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.locator(".math:not(:has(.katex))").count() == 0 and page.locator(".katex-error").count() == 0
+        page.wait_for_function(ALL_RENDERED)
+        assert page.locator(".katex-error").count() == 0
         found = Axe().run(page).response["violations"]
         assert not [(each["id"], [node["html"][:200] for node in each["nodes"][:4]]) for each in found], (width, scheme)
 
@@ -462,7 +464,7 @@ def test_slides_work_from_a_disk_and_their_explorers_move(cache, tmp_path, visit
     assert slider.get_attribute("aria-valuetext") == "1.25"
     assert _numbers(page)["KL[q || p]"] == pytest.approx(_divergence(1.25, 0.5), abs=6e-4)
     assert page.evaluate("Reveal.getIndices()") == where, "the slides took the explorer's key"
-    assert page.locator(".math:not(:has(.katex))").count() == 0
+    page.wait_for_function(ALL_RENDERED)
 
 
 def test_the_site_links_to_the_slides(site, address, visit):
