@@ -40,7 +40,8 @@
       node.removeAttribute("id");
       if (node.matches(".headerlink")) node.remove();
     }
-    courseMath(card);
+    await courseMath(card);
+    if (shown !== link) return;
     card.showPopover();
     const { left, top, bottom } = link.getBoundingClientRect();
     const above = bottom + card.offsetHeight + 8 > innerHeight && top > card.offsetHeight;

@@ -46,7 +46,11 @@ def _visit(browser: Browser, address: str) -> tuple[float, int, int]:
         context = browser.new_context(viewport={"width": 1400, "height": 1000})
         page = context.new_page()
         responses: list[Response] = []
-        page.on("response", responses.append)
+
+        def keep(response: Response, into: list[Response] = responses) -> None:
+            into.append(response)
+
+        page.on("response", keep)
         page.goto(address, wait_until="load")
         timing = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventStart")
         all_seconds.append(timing / 1000)

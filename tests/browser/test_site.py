@@ -20,7 +20,7 @@ from course_utils.coursework.author import explorers as explorers_module
 from course_utils.coursework.author.chapter_pdf import write_pdf
 from course_utils.coursework.author.explorers import UNSEEN, Explorer, explorers_of
 from course_utils.coursework.author.reader import TITLE_IN_ITALICS, Assets, plain_title, reader_copy
-from course_utils.coursework.author.site import Settings, build_site, read_references, read_settings
+from course_utils.coursework.author.site import EXPLORER_HERE, Settings, build_site, read_references, read_settings
 from course_utils.coursework.author.slides import has_slides, slide_type, write_slides
 from course_utils.coursework.source.notebooks import (
     HIDDEN_TESTS,
@@ -177,6 +177,23 @@ def test_every_link_within_the_site_leads_somewhere(site):
             ):
                 wrong.append((page.name, link))
     assert not wrong and followed > 300
+
+
+def test_what_pages_name_of_the_notebooks_is_there():
+    """A cell that is linked to begins with text, since a name in front of HTML is lost."""
+    cells = {
+        f"{path.name.partition('_')[0]} {cell.id}": cell
+        for path in source_notebooks()
+        for cell in read_notebook(path).cells
+    }
+    named = [f"{number} {cell}" for number, cell in re.findall(r"\(#cell-(\w+?)-([\w-]+)\)", _page("lecture_map"))]
+    assert len(named) > 60 and not [name for name in named if name not in cells or cells[name].source.startswith("<")]
+    (explorer,) = EXPLORER_HERE.findall(_page("index"))
+    assert "Explorer(" in cells[explorer].source
+
+
+def _page(name):
+    return (DOCS_DIR / f"{name}.md").read_text(encoding="utf-8")
 
 
 def test_a_page_is_small(site):
@@ -378,6 +395,7 @@ def test_a_prediction_can_be_locked_in_and_is_there_when_one_comes_back(address,
     assert page.get_by_role("spinbutton", name="5 or 6, in percent").input_value() == "70"
 
 
+ALL_RENDERED = """() => !document.querySelector(".math:not(:has(.katex))")"""
 PAGES = (PAGE, "index.html", "gallery.html", "bibliography.html", "instructor.html", "notation.html", "search.html")
 
 
@@ -390,7 +408,8 @@ def test_pages_fit_have_their_mathematics_and_are_accessible(address, visit, nam
             page.locator("#cell-first-explorer").scroll_into_view_if_needed()
             page.locator("#cell-first-explorer[data-live]").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.locator(".math:not(:has(.katex))").count() == 0 and page.locator(".katex-error").count() == 0
+        page.wait_for_function(ALL_RENDERED)
+        assert page.locator(".katex-error").count() == 0
         found = Axe().run(page).response["violations"]
         assert not [(each["id"], [node["html"][:200] for node in each["nodes"][:4]]) for each in found], (width, scheme)
 
@@ -445,7 +464,7 @@ def test_slides_work_from_a_disk_and_their_explorers_move(cache, tmp_path, visit
     assert slider.get_attribute("aria-valuetext") == "1.25"
     assert _numbers(page)["KL[q || p]"] == pytest.approx(_divergence(1.25, 0.5), abs=6e-4)
     assert page.evaluate("Reveal.getIndices()") == where, "the slides took the explorer's key"
-    assert page.locator(".math:not(:has(.katex))").count() == 0
+    page.wait_for_function(ALL_RENDERED)
 
 
 def test_the_site_links_to_the_slides(site, address, visit):
