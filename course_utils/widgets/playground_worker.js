@@ -4,7 +4,7 @@
 const NUM_PICTURES = 8;
 const MS_BETWEEN_VISITS = 30; // so that a pause is heard
 const MS_BETWEEN_LOOKS = 100;
-const SHARE = 0.12; // of the time, at most, goes into looks, and as much into the bounds of the curves
+const SHARE = 0.08; // of the time, at most, goes into looks, and as much into the bounds of the curves
 
 /** Return a generator of uniform numbers of 32 bits: sfc32 of Doty-Humphrey's PractRand. */
 function generator(seed) {
