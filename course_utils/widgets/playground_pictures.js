@@ -35,7 +35,7 @@ function curvesPicture() {
   return { element: html("figure", {}, picture, legend), draw };
 }
 
-/** Return the plane of two latent dimensions: its element, and `draw(look, labels, dims, z)`; `onPick(x, y)` when touched. */
+/** Return the plane of two dimensions: its element, and `draw(look, labels, dims, z)`; it calls `onPick(x, y)`. */
 function latentPlane({ onPick }) {
   const canvas = html("canvas", { class: "vi-plane", role: "img" });
   const scale = Math.min(3, globalThis.devicePixelRatio || 1);
@@ -120,7 +120,8 @@ function unitBars() {
   const draw = (kl) => {
     const sorted = [...kl].sort((a, b) => b - a);
     const active = sorted.filter((nats) => nats >= ACTIVE_NATS).length;
-    const text = `${active} of ${kl.length} latent dimensions active; KL ${formatNumber(kl.reduce((a, b) => a + b, 0), 1)} nats in all`;
+    const total = formatNumber(kl.reduce((a, b) => a + b, 0), 1);
+    const text = `${active} of ${kl.length} latent dimensions active; KL ${total} nats in all`;
     const highest = Math.max(1, sorted[0]);
     bars.replaceChildren(
       ...sorted.map((nats) => html("span", {
@@ -138,6 +139,8 @@ function unitBars() {
 /** Return the KL of each dimension in nats, the mean over the images. */
 function meanKl({ means, scales, numImages, latent }) {
   const kl = new Array(latent).fill(0);
-  means.forEach((mean, i) => (kl[i % latent] += (0.5 * (mean ** 2 + scales[i] ** 2 - 1) - Math.log(scales[i])) / numImages));
+  means.forEach((mean, i) => {
+    kl[i % latent] += (0.5 * (mean ** 2 + scales[i] ** 2 - 1) - Math.log(scales[i])) / numImages;
+  });
   return kl;
 }
