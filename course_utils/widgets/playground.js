@@ -1,5 +1,10 @@
 const NUM_SLIDERS = 6;
 const SAMPLES_SHOWN = 16;
+const IMAGES_SHOWN = 8;
+
+/** Return the first rows of what lies in `values` row by row. */
+const cut = (values, length) =>
+  Array.from({ length: IMAGES_SHOWN }, (_, i) => values.subarray(i * length, (i + 1) * length));
 
 /** Return a labelled choice among `values`, which calls `onChange(value)`: its element, and `set(value)`. */
 function selection({ name, values, onChange }) {
@@ -10,7 +15,7 @@ function selection({ name, values, onChange }) {
   return { element: html("label", { class: "vi-select" }, html("span", { "aria-hidden": "true" }, name), node), set };
 }
 
-/** Return the settings that a link's `hash` asks for, on top of `settings`, and a sentence for the first that is none. */
+/** Return the `settings` as a link's `hash` changes them, and a sentence for the first that it cannot have. */
 export function settingsOfHash(hash, choices, settings) {
   const read = { ...settings };
   let problem = "";
@@ -77,7 +82,8 @@ function render({ model, el }) {
     worker = made;
     worker.onmessage = ({ data: message }) => onMessage[message.type](message);
     worker.onerror = (event) => fail(event.message);
-    worker.postMessage({ type: "data", pixels: new Uint8Array(pixels), numHeldOut: labels.length, side: spec.side }, [pixels]);
+    const images = { pixels: new Uint8Array(pixels), numHeldOut: labels.length, side: spec.side };
+    worker.postMessage({ type: "data", ...images }, [pixels]);
     begin();
   })().catch((error) => fail(error.message)));
   const fail = (text) => {
@@ -133,8 +139,8 @@ function render({ model, el }) {
     },
   });
   const rows = {
-    pictures: imageRow("held-out images", 8),
-    decoded: imageRow("decoded from their codes", 8),
+    pictures: imageRow("held-out images", IMAGES_SHOWN),
+    decoded: imageRow("decoded from their codes", IMAGES_SHOWN),
     samples: imageRow("samples: decoded from the prior", SAMPLES_SHOWN),
   };
   const turned = imageRow("decoded from z", 1);
@@ -189,9 +195,8 @@ function render({ model, el }) {
       look.fresh = false;
       curves.draw(history);
       units.draw(look.kl);
-      const size = side * side;
-      rows.pictures.draw(Array.from({ length: 8 }, (_, i) => look.pictures.subarray(i * size, (i + 1) * size)), side);
-      rows.decoded.draw(Array.from({ length: 8 }, (_, i) => look.decode(means.subarray(i * latent, (i + 1) * latent)).slice()), side);
+      rows.pictures.draw(cut(look.pictures, side * side), side);
+      rows.decoded.draw(cut(means, latent).map((code) => look.decode(code).slice()), side);
       rows.samples.draw(noise.map((all) => look.decode(all.slice(0, latent)).slice()), side);
       drawReadout();
     }
@@ -225,10 +230,12 @@ function render({ model, el }) {
       if (message.isLast && !running) {
         makeSliders();
         const active = look.kl.filter((nats) => nats >= ACTIVE_NATS).length;
-        say(message.step
-          ? `Paused after ${message.step} step${message.step === 1 ? "" : "s"}: right bound on held-out images ${formatNumber(message.bounds.heldOut, 1)} nats, ${active} of ${latent} latent dimensions active.`
-          : "Ready.");
-        model.set("result", { step: message.step, train: message.bounds.train, held_out: message.bounds.heldOut, kl: look.kl });
+        const { step, bounds } = message;
+        const steps = `${step} step${step === 1 ? "" : "s"}`;
+        const bound = `right bound on held-out images ${formatNumber(bounds.heldOut, 1)} nats`;
+        say(step ? `Paused after ${steps}: ${bound}, ${active} of ${latent} latent dimensions active.` : "Ready.");
+        const objective = last("said") ?? null;
+        model.set("result", { step, objective, train: bounds.train, held_out: bounds.heldOut, kl: look.kl });
         share.soon();
       }
       soon();
@@ -285,8 +292,7 @@ function render({ model, el }) {
     if (look || !buffer.byteLength) return; // the worker has them by now
     const size = spec.side ** 2;
     const heldOut = new Uint8Array(buffer).subarray(-labels.length * size);
-    const ink = (i) => Float32Array.from(heldOut.subarray(i * size, (i + 1) * size), (grey) => grey / 255);
-    rows.pictures.draw(Array.from({ length: 8 }, (_, i) => ink(i)), spec.side);
+    rows.pictures.draw(cut(heldOut, size).map((greys) => Float32Array.from(greys, (grey) => grey / 255)), spec.side);
   });
   if (spec.own_page) {
     fromLink();

@@ -89,8 +89,8 @@ class Playground(Explorer):
         own_page: whether the page holds nothing else, so that its address can carry the settings.
         **settings: any of those in ``DEFAULTS``, each one of its ``CHOICES``.
 
-    ``settings`` follows what is chosen in the page, and starts anew when it is set. ``result`` holds the step, the two
-    bounds and each dimension's KL when training last paused.
+    ``settings`` follows what is chosen in the page, and starts anew when it is set. ``result`` holds, of the last
+    pause, the ``step``, what the ``objective`` said, the right bounds ``train`` and ``held_out``, and each dimension's ``kl``.
 
     Raises:
         CourseError: there is no such setting, or it can have no such value.

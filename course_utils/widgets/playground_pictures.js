@@ -17,11 +17,11 @@ function curvesPicture() {
   const draw = (history) => {
     const values = LINES.flatMap(({ key }) => history[key].map(([, value]) => value)).filter(Number.isFinite);
     // An objective may say anything; what it says below the bounds by far is not worth their room.
-    const low = Math.floor(Math.max(-400, Math.min(-1, ...values)) / 10) * 10;
-    const high = Math.ceil(Math.max(low + 10, ...values) / 10) * 10;
+    const low = Math.floor(Math.max(-400, Math.min(...(values.length ? values : [-200]))) / 10) * 10;
+    const high = Math.ceil(Math.max(low + 10, ...(values.length ? values : [-100])) / 10) * 10;
     const last = Math.max(100, ...LINES.map(({ key }) => history[key].at(-1)?.[0] ?? 0));
     const made = panel({
-      left: 56, width: 266, height: 190, numTicks: [4, 5], xRange: [0, last], yRange: [low, high], xLabel: "step",
+      left: 62, width: 252, height: 190, numTicks: [4, 5], xRange: [0, last], yRange: [low, high], xLabel: "step",
       yLabel: "nats per image",
     });
     for (const line of LINES) {
@@ -35,7 +35,7 @@ function curvesPicture() {
   return { element: html("figure", {}, picture, legend), draw };
 }
 
-/** Return the plane of two latent dimensions: its element, and `draw(look, labels, dims, z)`; `onPick(x, y)` when touched. */
+/** Return the plane of two dimensions: its element, and `draw(look, labels, dims, z)`; it calls `onPick(x, y)`. */
 function latentPlane({ onPick }) {
   const canvas = html("canvas", { class: "vi-plane", role: "img" });
   const scale = Math.min(3, globalThis.devicePixelRatio || 1);
@@ -116,11 +116,12 @@ function imageRow(name, count) {
 /** Return the bars of the latent dimensions' KL: their element, and `draw(kl)`. */
 function unitBars() {
   const bars = html("div", { class: "vi-units", role: "img" });
-  const caption = html("figcaption", {}, "Here, the KL of each latent dimension.");
+  const caption = html("figcaption", {}, "The KL of each latent dimension appears here.");
   const draw = (kl) => {
     const sorted = [...kl].sort((a, b) => b - a);
     const active = sorted.filter((nats) => nats >= ACTIVE_NATS).length;
-    const text = `${active} of ${kl.length} latent dimensions active; KL ${formatNumber(kl.reduce((a, b) => a + b, 0), 1)} nats in all`;
+    const total = formatNumber(kl.reduce((a, b) => a + b, 0), 1);
+    const text = `${active} of ${kl.length} latent dimensions active; KL ${total} nats in all`;
     const highest = Math.max(1, sorted[0]);
     bars.replaceChildren(
       ...sorted.map((nats) => html("span", {
@@ -138,6 +139,8 @@ function unitBars() {
 /** Return the KL of each dimension in nats, the mean over the images. */
 function meanKl({ means, scales, numImages, latent }) {
   const kl = new Array(latent).fill(0);
-  means.forEach((mean, i) => (kl[i % latent] += (0.5 * (mean ** 2 + scales[i] ** 2 - 1) - Math.log(scales[i])) / numImages));
+  means.forEach((mean, i) => {
+    kl[i % latent] += (0.5 * (mean ** 2 + scales[i] ** 2 - 1) - Math.log(scales[i])) / numImages;
+  });
   return kl;
 }

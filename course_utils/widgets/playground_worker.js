@@ -1,10 +1,11 @@
-// Trains in a worker, so that the page stays free; vae.js stands in front of this text. The page sends `data` once, then
-// `start` with settings, `run`, `pause` and `step`; back come looks at the model, each with all that the page draws.
+// Trains in a worker, so that the page stays free; vae.js stands in front of this text. The page sends `data` once,
+// then `start` with settings, `run`, `pause` and `step`; back come looks at the model, with all that the page draws.
 
 const NUM_PICTURES = 8;
 const MS_BETWEEN_VISITS = 30; // so that a pause is heard
 const MS_BETWEEN_LOOKS = 100;
-const SHARE = 0.12; // of the time, at most, goes into looks, and as much into the bounds of the curves
+const MS_LONGEST = 1500; // the first look and the first bounds compile, and would seem dear
+const SHARE = 0.08; // of the time, at most, goes into looks, and as much into the bounds of the curves
 
 /** Return a generator of uniform numbers of 32 bits: sfc32 of Doty-Humphrey's PractRand. */
 function generator(seed) {
@@ -24,7 +25,10 @@ const uniform = (next) => (next() + 0.5) / 2 ** 32;
 
 /** Return `n` standard normal numbers, by Box and Muller. */
 const normalNumbers = (next, n) =>
-  Float32Array.from({ length: n }, () => Math.sqrt(-2 * Math.log(uniform(next))) * Math.cos(2 * Math.PI * uniform(next)));
+  Float32Array.from({ length: n }, () => {
+    const radius = Math.sqrt(-2 * Math.log(uniform(next)));
+    return radius * Math.cos(2 * Math.PI * uniform(next));
+  });
 
 /** Return images of half the height and width, each pixel the mean of four. */
 function halved(images, side) {
@@ -79,6 +83,7 @@ function newRun({ train, heldOut, side }, settings) {
   const numBounded = Math.floor((samples > 1 ? Math.min(few, 5 * chunk) : few) / chunk) * chunk;
   const rows = Array.from({ length: few }, (_, i) => i);
   const [trainX, heldOutX] = [train, heldOut].map((images) => binarize(fixed, images, rows, dataDim, false));
+  const pictures = heldOutX.slice(0, NUM_PICTURES * dataDim);
   const boundNoise = normalNumbers(fixed, samples * numBounded * latent);
 
   const array = (numbers, ...shape) => np.array(numbers).reshape(shape);
@@ -104,7 +109,8 @@ function newRun({ train, heldOut, side }, settings) {
         const j = i + Math.floor(uniform(next) * (numData - i));
         [order[i], order[j]] = [order[j], order[i]];
       }
-      const x = binarize(next, train, order.subarray(position, position + batch), dataDim, objective === "pixels cut at 1/2");
+      const chosen = order.subarray(position, position + batch);
+      const x = binarize(next, train, chosen, dataDim, objective === "pixels cut at 1/2");
       t += 1;
       const [value, ...moved] = climb(
         weights,
@@ -129,12 +135,12 @@ function newRun({ train, heldOut, side }, settings) {
         np.concatenate([np.transpose(matrix.ref).reshape([-1]), bias.ref]),
       );
       return {
+        pictures,
         decoder: np.concatenate(blocks).dataSync().slice(),
         means: means.dataSync().slice(),
         scales: np.exp(logScales).dataSync().slice(),
       };
     },
-    pictures: heldOutX.slice(0, NUM_PICTURES * dataDim),
     dispose: () => [weights, first, second].forEach((part) => tree.dispose(part)),
   };
 }
@@ -143,13 +149,13 @@ let [data, run, running] = [null, null, false];
 let [lastLook, nextLook, nextBounds, steps] = [0, 0, 0, 0];
 let [said, runId] = [[], 0];
 
-/** Return when to do again what began at `begin`, so that it takes no more than its share of the time. */
-const later = (begin) => performance.now() + (performance.now() - begin) * (1 / SHARE - 1);
+/** Return when to do again what began at `begin`: it takes its share of the time, but never waits for long. */
+const later = (begin) => performance.now() + Math.min(MS_LONGEST, (performance.now() - begin) * (1 / SHARE - 1));
 
 /** Send what there is to see of the run; the last look before a pause has the bounds for certain. */
 function sendLook(isLast) {
   const now = performance.now();
-  const message = { type: "look", id: runId, isLast, step: run.steps, pictures: run.pictures, said: Float32Array.from(said), ...run.snapshot() };
+  const message = { type: "look", id: runId, isLast, step: run.steps, said: Float32Array.from(said), ...run.snapshot() };
   // On the clock, with all that goes on between the steps.
   if (running) message.rate = (1000 * steps) / (now - lastLook);
   [said, steps, lastLook, nextLook] = [[], 0, now, Math.max(now + MS_BETWEEN_LOOKS, later(now))];

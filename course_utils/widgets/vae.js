@@ -56,7 +56,7 @@ export function estimate(objective, weights, x, noise, beta, numData) {
   return (objective === "missing 1/K" ? logSumExp : logSumExp.sub(Math.log(numSamples))).mean();
 }
 
-/** Return what Adam divides its two running means by after step t, which counts from 1; a kernel would do it per weight. */
+/** Return what Adam divides its running means by after step t, which counts from 1; in a kernel it would cost more. */
 export const corrections = (t) => [0.9, 0.999].map((decay) => np.array(1 - decay ** t));
 
 /** Return the weights after a step of Adam *up* the gradient, and its two running means. */

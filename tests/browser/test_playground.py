@@ -433,6 +433,31 @@ def test_a_preset_sets_its_settings_says_what_to_watch_and_trains(playground, na
     expect(playground.get_by_role("button", name="Pause")).to_be_visible()
 
 
+# What each preset's sentence promises, for the result after some steps.
+SHOWN = {
+    "The plane unfolds": (200, lambda result: result["held_out"] > -178 and min(result["kl"]) > 1),
+    "Too small a latent space": (400, lambda result: -49 < result["held_out"] < -46),
+    "K = 50": (150, lambda result: abs(result["objective"] - result["train"]) < 8),
+    "Collapse by β": (400, lambda result: max(result["kl"]) < 0.01),
+    "Wrong: mean over pixels": (400, lambda result: result["objective"] > -1 and max(result["kl"]) < 0.01),
+    "Wrong: no noise": (400, lambda result: result["objective"] > result["held_out"] + 50),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [preset[0] for preset in PRESETS])
+def test_a_preset_shows_what_it_says(playground, name):
+    step, shown = SHOWN[name]
+    playground.get_by_role("button", name=name, exact=True).click()
+    playground.wait_for_function(
+        "(step) => Number(document.querySelector('.vi-readout td').textContent) >= step", arg=step, timeout=300_000
+    )
+    playground.get_by_role("button", name="Pause").click()
+    expect(playground.get_by_role("status")).to_contain_text("Paused after", timeout=60_000)
+    result = playground.evaluate("model.get('result')")
+    assert shown(result), result
+
+
 def test_settings_are_shared_as_python_or_as_a_link(page, playground):
     playground.get_by_role("button", name="Copy as Python").click()
     expect(playground.locator(".vi-copied")).to_have_text("Playground(side=14, width=50)")
