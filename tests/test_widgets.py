@@ -414,7 +414,7 @@ def bowl(z: np.ndarray) -> np.ndarray:
 
 
 def test_the_log_joint_is_known_as_far_as_a_draw_can_reach():
-    explorer = ProposalExplorer(bowl, -1.0, x_range=(-1, 2), max_scale=0.5)
+    explorer = ProposalExplorer(bowl, -1.0, scale=(0.3, 0.3), x_range=(-1, 2), max_scale=0.5)
     values = np.frombuffer(explorer.log_joint, "<f4").reshape(161, 161)
     axes = [each["first"] + each["spacing"] * np.arange(161) for each in explorer.spec["axes"]]
     np.testing.assert_allclose([axes[0][[0, -1]], axes[1][[0, -1]]], [[-3.25, 4.25], [-5.25, 5.25]])
@@ -470,7 +470,7 @@ def test_a_program_holds_only_what_its_result_needs():
     ("function", "message"),
     [
         (lambda z: z, r"<lambda> of \[2\] does not return one number"),
-        (lambda z: z.nothing, "JAX cannot trace <lambda>: .*no attribute 'nothing'"),
+        (lambda z: z.nothing, "JAX cannot trace <lambda>: .*no attribute"),
         (lambda z: jnp.sort(z)[0], "The page cannot compute sort, which <lambda> uses"),
         (lambda z: jnp.linalg.norm(z[::-1]) + z[jnp.argmax(z)], "The page cannot compute .*, which <lambda> uses"),
     ],
