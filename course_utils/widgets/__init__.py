@@ -2,9 +2,11 @@
 
 The rooms: ``explorer`` holds what the explorers share, ``frames`` what those share that draw what JAX has computed for
 every slider value beforehand. Of these, ``curve_explorer`` draws curves and bars, and ``density_explorer`` densities
-over two dimensions. ``latent_explorer`` and
-``style_explorer`` run the decoder of a variational autoencoder. ``prediction`` asks for
-probabilities before a result is seen, and scores them. Beside each stands the JavaScript that it sends to the page.
+over two dimensions. ``plane`` is what those share that show normals over a density: ``proposal_explorer``, which weighs
+their draws, and ``ascent_explorer``, in which they climb the ELBO of a density that ``program`` sends to the page.
+``regression_explorer`` has data to be moved by hand. ``latent_explorer`` and ``style_explorer`` run the decoder of a
+variational autoencoder. ``library`` brings JavaScript libraries to the page. ``prediction`` asks for probabilities
+before a result is seen, and scores them. Beside each stands the JavaScript that it sends to the page.
 """
 
 from course_utils.widgets.ascent_explorer import AscentExplorer
