@@ -1,11 +1,15 @@
 """The explorers' Python side: what is sent to the page, and what is refused. What the page does is in ``browser``."""
 
+import gzip
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from course_utils import data
 from course_utils.bounds import DiagonalNormal, standard_normal
 from course_utils.errors import CourseError
 from course_utils.models import MLP, VAE
@@ -14,12 +18,14 @@ from course_utils.widgets import (
     CurveExplorer,
     DensityExplorer,
     LatentExplorer,
+    Playground,
     ProposalExplorer,
     RegressionExplorer,
     StyleExplorer,
 )
 from course_utils.widgets.frames import FrameExplorer
 from course_utils.widgets.latent_explorer import mean_kl
+from course_utils.widgets.playground import DEFAULTS, PRESETS
 from course_utils.widgets.program import page_program
 
 MEANS, SCALES, X = np.linspace(-2, 2, 5), np.geomspace(0.1, 10, 4), np.linspace(-3, 3, 7)
@@ -549,3 +555,43 @@ def test_points_of_the_page_reach_python():
 def test_one_sentence_says_what_does_not_fit_to_a_regression(changes, message):
     with pytest.raises(CourseError, match=message):
         RegressionExplorer(**{"x": [0, 0.5], "y": [0, 0]} | changes)
+
+
+def test_the_playground_takes_its_settings_and_says_what_they_are():
+    playground = Playground(latent_dim=10, objective="no noise")
+    assert playground.settings == DEFAULTS | {"latent_dim": 10, "objective": "no noise"}
+    assert repr(playground) == "Playground(objective='no noise', latent_dim=10)"
+    playground.settings = {"beta": 4}
+    assert playground.settings == DEFAULTS | {"beta": 4}
+
+
+def test_the_playground_holds_the_images_it_says():
+    playground = Playground()
+    pixels = np.frombuffer(gzip.decompress(playground.pixels), np.uint8).reshape(-1, 28, 28)
+    np.testing.assert_array_equal(pixels[:10_000], data.load_mnist("train")[0][:10_000])
+    images, labels = data.load_mnist("test")
+    np.testing.assert_array_equal(pixels[10_000:], images[:500])
+    np.testing.assert_array_equal(np.frombuffer(playground.labels, np.uint8), labels[:500])
+    assert len(playground.pixels) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"beta": 3}, "beta is 3; it can be 0.25, 0.5, 1, 2, 4, 8."),
+        ({"hidden": 200}, "The playground has no setting 'hidden'; it has objective, side, latent_dim"),
+        ({"latent_dim": np.ones(2)}, "latent_dim is array"),
+    ],
+)
+def test_a_wrong_setting_of_the_playground_gets_one_sentence(settings, problem):
+    with pytest.raises(CourseError, match=re.escape(problem)):
+        Playground(**settings)
+    playground = Playground()
+    with pytest.raises(CourseError, match=re.escape(problem)):
+        playground.settings = settings
+
+
+def test_every_preset_of_the_playground_has_settings_that_there_are():
+    assert len(PRESETS) == 6
+    for _, settings, _ in PRESETS:
+        Playground(**settings)

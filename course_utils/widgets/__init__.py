@@ -5,14 +5,16 @@ every slider value beforehand. Of these, ``curve_explorer`` draws curves and bar
 over two dimensions. ``plane`` is what those share that show normals over a density: ``proposal_explorer``, which weighs
 their draws, and ``ascent_explorer``, in which they climb the ELBO of a density that ``program`` sends to the page.
 ``regression_explorer`` has data to be moved by hand. ``latent_explorer`` and ``style_explorer`` run the decoder of a
-variational autoencoder. ``library`` brings JavaScript libraries to the page. ``prediction`` asks for probabilities
-before a result is seen, and scores them. Beside each stands the JavaScript that it sends to the page.
+variational autoencoder, and ``playground`` trains one. ``library`` brings a JavaScript library of ``vendor/`` to the
+page. ``prediction`` asks for probabilities before a result is seen, and scores them. Beside each stands the JavaScript
+that it sends to the page.
 """
 
 from course_utils.widgets.ascent_explorer import AscentExplorer
 from course_utils.widgets.curve_explorer import CurveExplorer
 from course_utils.widgets.density_explorer import DensityExplorer
 from course_utils.widgets.latent_explorer import LatentExplorer
+from course_utils.widgets.playground import Playground
 from course_utils.widgets.prediction import calibration, came_true, predict
 from course_utils.widgets.proposal_explorer import ProposalExplorer
 from course_utils.widgets.regression_explorer import RegressionExplorer
@@ -23,6 +25,7 @@ __all__ = [
     "CurveExplorer",
     "DensityExplorer",
     "LatentExplorer",
+    "Playground",
     "ProposalExplorer",
     "RegressionExplorer",
     "StyleExplorer",

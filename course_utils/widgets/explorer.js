@@ -105,6 +105,9 @@ function sharing(model) {
   };
 }
 
+/** Return the response with what was packed by gzip: ask it for its `text()` or its `arrayBuffer()`. */
+const unpacked = (packed) => new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip")));
+
 const asModule = (text) => URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
 
 /** Return the promise of the text of the library `name` in this page, with `resolve` for whoever brings it. */
