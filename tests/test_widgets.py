@@ -415,52 +415,12 @@ def test_a_style_explorer_knows_its_sizes_and_refuses_what_does_not_fit():
             StyleExplorer(MLP(sizes, rngs=nnx.Rngs(0)), "abc")
 
 
-def test_the_playground_takes_its_settings_and_says_what_they_are():
-    playground = Playground(latent_dim=10, objective="no noise")
-    assert playground.settings == DEFAULTS | {"latent_dim": 10, "objective": "no noise"}
-    assert repr(playground) == "Playground(objective='no noise', latent_dim=10)"
-    playground.settings = {"beta": 4}
-    assert playground.settings == DEFAULTS | {"beta": 4}
-
-
-def test_the_playground_holds_the_images_it_says():
-    playground = Playground()
-    pixels = np.frombuffer(gzip.decompress(playground.pixels), np.uint8).reshape(-1, 28, 28)
-    np.testing.assert_array_equal(pixels[:10_000], data.load_mnist("train")[0][:10_000])
-    images, labels = data.load_mnist("test")
-    np.testing.assert_array_equal(pixels[10_000:], images[:500])
-    np.testing.assert_array_equal(np.frombuffer(playground.labels, np.uint8), labels[:500])
-    assert len(playground.pixels) < 2_000_000
-
-
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [
-        ({"beta": 3}, "beta is 3; it can be 0.25, 0.5, 1, 2, 4, 8."),
-        ({"hidden": 200}, "The playground has no setting 'hidden'; it has objective, side, latent_dim"),
-        ({"latent_dim": np.ones(2)}, "latent_dim is array"),
-    ],
-)
-def test_a_wrong_setting_of_the_playground_gets_one_sentence(settings, problem):
-    with pytest.raises(CourseError, match=re.escape(problem)):
-        Playground(**settings)
-    playground = Playground()
-    with pytest.raises(CourseError, match=re.escape(problem)):
-        playground.settings = settings
-
-
-def test_every_preset_of_the_playground_has_settings_that_there_are():
-    assert len(PRESETS) == 6
-    for _, settings, _ in PRESETS:
-        Playground(**settings)
-
-
 def bowl(z: np.ndarray) -> np.ndarray:
     return -(z**2).sum(-1)
 
 
 def test_the_log_joint_is_known_as_far_as_a_draw_can_reach():
-    explorer = ProposalExplorer(bowl, -1.0, x_range=(-1, 2), max_scale=0.5)
+    explorer = ProposalExplorer(bowl, -1.0, scale=(0.3, 0.3), x_range=(-1, 2), max_scale=0.5)
     values = np.frombuffer(explorer.log_joint, "<f4").reshape(161, 161)
     axes = [each["first"] + each["spacing"] * np.arange(161) for each in explorer.spec["axes"]]
     np.testing.assert_allclose([axes[0][[0, -1]], axes[1][[0, -1]]], [[-3.25, 4.25], [-5.25, 5.25]])
@@ -516,7 +476,7 @@ def test_a_program_holds_only_what_its_result_needs():
     ("function", "message"),
     [
         (lambda z: z, r"<lambda> of \[2\] does not return one number"),
-        (lambda z: z.nothing, "JAX cannot trace <lambda>: .*no attribute 'nothing'"),
+        (lambda z: z.nothing, "JAX cannot trace <lambda>: .*no attribute"),
         (lambda z: jnp.sort(z)[0], "The page cannot compute sort, which <lambda> uses"),
         (lambda z: jnp.linalg.norm(z[::-1]) + z[jnp.argmax(z)], "The page cannot compute .*, which <lambda> uses"),
     ],
@@ -595,3 +555,43 @@ def test_points_of_the_page_reach_python():
 def test_one_sentence_says_what_does_not_fit_to_a_regression(changes, message):
     with pytest.raises(CourseError, match=message):
         RegressionExplorer(**{"x": [0, 0.5], "y": [0, 0]} | changes)
+
+
+def test_the_playground_takes_its_settings_and_says_what_they_are():
+    playground = Playground(latent_dim=10, objective="no noise")
+    assert playground.settings == DEFAULTS | {"latent_dim": 10, "objective": "no noise"}
+    assert repr(playground) == "Playground(objective='no noise', latent_dim=10)"
+    playground.settings = {"beta": 4}
+    assert playground.settings == DEFAULTS | {"beta": 4}
+
+
+def test_the_playground_holds_the_images_it_says():
+    playground = Playground()
+    pixels = np.frombuffer(gzip.decompress(playground.pixels), np.uint8).reshape(-1, 28, 28)
+    np.testing.assert_array_equal(pixels[:10_000], data.load_mnist("train")[0][:10_000])
+    images, labels = data.load_mnist("test")
+    np.testing.assert_array_equal(pixels[10_000:], images[:500])
+    np.testing.assert_array_equal(np.frombuffer(playground.labels, np.uint8), labels[:500])
+    assert len(playground.pixels) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"beta": 3}, "beta is 3; it can be 0.25, 0.5, 1, 2, 4, 8."),
+        ({"hidden": 200}, "The playground has no setting 'hidden'; it has objective, side, latent_dim"),
+        ({"latent_dim": np.ones(2)}, "latent_dim is array"),
+    ],
+)
+def test_a_wrong_setting_of_the_playground_gets_one_sentence(settings, problem):
+    with pytest.raises(CourseError, match=re.escape(problem)):
+        Playground(**settings)
+    playground = Playground()
+    with pytest.raises(CourseError, match=re.escape(problem)):
+        playground.settings = settings
+
+
+def test_every_preset_of_the_playground_has_settings_that_there_are():
+    assert len(PRESETS) == 6
+    for _, settings, _ in PRESETS:
+        Playground(**settings)

@@ -197,7 +197,7 @@ function render({ model, el }) {
     });
     curves.draw(history);
     const nats = [...history.map((run) => run.at(-1)[5]), race.target().log_normaliser];
-    table.draw([String(history[0].length - 1), ...nats.map((value) => (value === null ? "" : formatNumber(value, 3)))]);
+    table.draw([String(history[0].length - 1), ...nats.map((value) => (value === null ? "–" : formatNumber(value, 3)))]);
   };
   const drawTarget = () => {
     const begin = targets.indexOf(race.target()) * spec.num_cells ** 2;

@@ -97,7 +97,7 @@ class Playground(Explorer):
     """
 
     _esm = f"const WORKER = {json.dumps(source('vae.js', 'playground_worker.js'))};\n" + page_module(
-        "frames.js", "decoder.js", "playground_pictures.js", "playground.js"
+        "figure.js", "decoder.js", "playground_pictures.js", "playground.js"
     )
 
     spec = traitlets.Dict().tag(sync=True)
