@@ -24,12 +24,15 @@ function render({ model, el }) {
   const labels = model.get("labels");
   const pixels = numbers(model.get("pixels"), Uint8Array);
   const codes = numbers(model.get("codes"), Float32Array);
-  const decode = mlp(spec.layers, numbers(model.get("weights"), Float32Array));
+  const weights = numbers(model.get("weights"), Float32Array);
+  const decode = mlp(spec.layers, weights);
+  const logits = mlp(spec.layers.with(-1, { ...spec.layers.at(-1), activation: "identity" }), weights);
   const share = sharing(model);
   const [numPixels, latentDim] = [spec.height * spec.width, spec.kl.length];
   const numImages = pixels.length / numPixels;
   const encodedMean = (image) => Array.from(codes.subarray(image * latentDim, (image + 1) * latentDim));
   const encodedScale = (image) => codes.subarray((numImages + image) * latentDim, (numImages + image + 1) * latentDim);
+  const inkOf = (image) => pixels.subarray(image * numPixels, (image + 1) * numPixels);
   const getImage = () => model.get("image");
   // Setting it on the model is what draws it, at once and in all views.
   const setZ = (z) => {
@@ -61,22 +64,30 @@ function render({ model, el }) {
   const decoded = inkCanvas(spec.height, spec.width);
   decoded.canvas.setAttribute("aria-label", "Image decoded from z: the probability of ink in each pixel");
   const caption = html("figcaption");
+  const bound = html("div", { title: "ELBO of the image with z for the mean of q, and the encoder's scales" });
+  const noise = fixedNoise(NUM_NOISE, latentDim);
   const figures = [
     html("figure", {}, original.canvas, caption),
-    html("figure", {}, decoded.canvas, html("figcaption", {}, "decoded from z")),
+    html("figure", {}, decoded.canvas, html("figcaption", {}, "decoded from z", bound)),
   ];
   const pictures = html("div", { class: "vi-pictures" }, html("div", { class: "vi-row" }, ...figures));
   pictures.append(choose.element, codeButtons);
 
+  const given = { spec, ranges, labels, numImages, decode, getImage, encodedMean, setZ, getZ: () => model.get("z") };
+  const ways = [strips(given), pad(given), ...(numImages > 1 ? [between(given)] : [])];
+
   const drawZ = () => {
     const z = model.get("z");
     decoded.draw(decode(z), 1);
+    const ink = Float32Array.from(inkOf(getImage()), (grey) => grey / 255);
+    bound.textContent = `ELBO ${formatNumber(elboOf(logits, ink, z, encodedScale(getImage()), noise), 1)} nats`;
+    ways.forEach((way) => way.draw());
     z.forEach((value, d) => sliders[d].set(value, formatNumber(value, 2)));
   };
   const drawImage = () => {
     const image = getImage();
     const text = labels.length ? `image ${image}, label ${labels[image]}` : `image ${image}`;
-    original.draw(pixels.subarray(image * numPixels, (image + 1) * numPixels), 255);
+    original.draw(inkOf(image), 255);
     original.canvas.setAttribute("aria-label", text);
     caption.textContent = text;
     choose.show(image);
@@ -90,9 +101,9 @@ function render({ model, el }) {
   drawImage();
   drawZ();
   const root = html("div", { class: "vi-explorer vi-latent-explorer", role: "group", "aria-label": spec.label });
-  root.append(pictures, sliderColumn(spec, sliders));
+  root.append(pictures, sliderColumn(spec, sliders), html("div", { class: "vi-ways" }, ...ways.map(({ element }) => element)));
   el.append(root);
-  const ends = [listen(model, "change:z", drawZ), listen(model, "change:image", drawImage), share.close];
+  const ends = [listen(model, "change:z", drawZ), listen(model, "change:image", () => (drawImage(), drawZ())), share.close];
   return () => ends.forEach((end) => end());
 }
 

@@ -20,7 +20,9 @@ class LatentExplorer(Explorer):
     """Sliders for the latent dimensions of ``vae``, the most informative first, and the image decoded from them.
 
     The decoder's weights are sent to the page once; from then on every picture is computed there. The sliders start
-    from the mean of ``q(z|x)`` of one of ``images``, which is shown beside the decoded one.
+    from the mean of ``q(z|x)`` of one of ``images``, which is shown beside the decoded one, with the ELBO in nats that
+    this image has with ``z`` for the mean of q: over 8 draws, and over all binarisations of a grey image. Below them
+    fold out strips with one dimension a row, a plane of two dimensions, and the way between two images.
 
     Args:
         vae: a model with the decoder of :class:`course_utils.models.VAE`.
@@ -36,7 +38,7 @@ class LatentExplorer(Explorer):
         CourseError: the page cannot compute this decoder, or the images or labels do not fit to it.
     """
 
-    _esm = page_module("decoder.js", "latent_explorer.js")
+    _esm = page_module("decoder.js", "figure.js", "traversal.js", "latent_explorer.js")
 
     spec = traitlets.Dict().tag(sync=True)
     weights = traitlets.Bytes().tag(sync=True)

@@ -223,7 +223,7 @@ def test_focus_is_visible_and_dd_does_not_delete_the_cell(notebook, latent):
         latent.get_by_role("slider", name="z[5]"),
         latent.get_by_role("button", name="Random draw"),
         latent.get_by_role("spinbutton"),
-        latent.locator("summary"),
+        latent.locator(".vi-latent summary"),
     ]
     for element in focusable:
         notebook.page.keyboard.press("Shift")

@@ -258,3 +258,19 @@ def test_erased_explained():
     ink = by_set(vae.decode(qs["blank"].mean)[:, 392:].mean(1)) / by_set(x[:, 392:].mean(1))
     assert ((ink > 0.25) & (ink < 0.75)).all()
     assert ink.mean() == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.slow
+def test_paint_explained():
+    """A clean square frame has a bound within the range of the test digits."""
+    names = lecture()
+    names["my_masked_elbo"] = names["masked_elbo"]
+    frames = np.zeros((3, 28, 28), np.float32)
+    for frame, half in zip(frames, (5, 7, 9)):
+        frame[14 - half : 14 + half, 14 - half : 14 + half] = 1
+        frame[16 - half : 12 + half, 16 - half : 12 + half] = 0
+    x = jnp.concatenate([frames.reshape(3, 784), names["x_test"][:200]])
+    q = names["masked_best_q"](x, jnp.ones(784, bool), (jnp.zeros((len(x), 50)),) * 2)
+    noise = jax.random.normal(jax.random.key(0), (64, *q[0].shape))
+    bounds = np.asarray(names["elbo_of"](names["vae"].decoder, x)(*q, noise))
+    assert bounds[3:].min() < bounds[:3].min() and bounds[:3].max() < bounds[3:].max()

@@ -1,0 +1,128 @@
+"""The ways through a latent space in an empty page: the live ELBO against JAX, strips, plane, and between two images."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from playwright.sync_api import Locator, Page, expect
+
+from course_utils.bounds import DiagonalNormal
+from course_utils.models import VAE
+from course_utils.widgets import LatentExplorer
+from tests.browser.bare import show
+
+HEIGHT, WIDTH, LATENT = 8, 6, 4
+INK = np.random.default_rng(0).integers(0, 256, (12, HEIGHT * WIDTH))
+
+
+@pytest.fixture(scope="module")
+def vae() -> VAE:
+    vae = VAE(LATENT, data_dim=HEIGHT * WIDTH, hidden=(13,), rngs=nnx.Rngs(0))
+    for layer in [*vae.decoder.layers, *vae.encoder.network.layers]:
+        layer.kernel[...] = 2.0 * layer.kernel[...]
+    return vae
+
+
+@pytest.fixture
+def shown(page: Page, vae: VAE) -> Page:
+    """The explorer with all ways folded out."""
+    explorer = LatentExplorer(vae, INK.reshape(12, HEIGHT, WIDTH), labels=range(12), num_sliders=3)
+    show(page, explorer)
+    page.add_style_tag(content=explorer._css)
+    for summary in page.locator(".vi-ways summary").all():
+        summary.click()
+    expect(page.locator(".vi-pad")).to_be_visible()
+    return page
+
+
+def grey_of(canvas: Locator) -> np.ndarray:
+    """Return the grey levels of a canvas, [height, width]."""
+    data, width = canvas.evaluate("(c) => [[...c.getContext('2d').getImageData(0, 0, c.width, c.height).data], c.width]")
+    return np.array(data[::4]).reshape(-1, width)
+
+
+def assert_strip(vae: VAE, canvas: Locator, codes: np.ndarray) -> None:
+    images = np.asarray(vae.decode(jnp.float32(codes))).reshape(-1, HEIGHT, WIDTH)
+    np.testing.assert_allclose(grey_of(canvas), 255 * (1 - np.concatenate(images, 1)), atol=1)
+
+
+def test_the_live_elbo_is_that_of_jax_over_all_binarisations(vae, shown):
+    noise = np.array(shown.evaluate("() => Array.from(module.fixedNoise(8, 4))"), np.float32).reshape(8, LATENT)
+    for image in (0, 7):
+        shown.evaluate("(image) => model.set('image', image)", image)
+        scale = vae.encode(jnp.float32(INK[image] / 255)).scale
+        for seed in range(3):
+            z = np.random.default_rng(seed).normal(size=LATENT)
+            shown.evaluate("(z) => model.set('z', z)", z.tolist())
+            draws = jnp.float32(z + scale * noise)
+            expected = vae.log_likelihood(jnp.float32(INK[image] / 255), draws).mean()
+            expected -= DiagonalNormal(jnp.float32(z), scale).kl(vae.prior)
+            expect(shown.get_by_text("ELBO")).to_have_text(f"ELBO {expected:.1f} nats".replace("-", "\N{MINUS SIGN}"))
+            found = shown.evaluate(
+                """([image, z, scale]) => {
+                    const layers = model.get("spec").layers.map((layer) => ({ ...layer }));
+                    layers.at(-1).activation = "identity";
+                    const logits = module.mlp(layers, new Float32Array(model.get("weights").buffer));
+                    return module.elboOf(logits, image, z, scale, module.fixedNoise(8, 4));
+                }""",
+                [(INK[image] / 255).tolist(), z.tolist(), np.asarray(scale).tolist()],
+            )
+            assert found == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_strip_goes_along_one_dimension_and_a_press_goes_there(vae, shown):
+    z = np.array([0.3, -0.4, 0.9, -1.1])
+    shown.evaluate("(z) => model.set('z', z)", z.tolist())
+    order, ranges = shown.evaluate("[model.get('spec').order, model.get('ranges')]")
+    canvases = shown.locator(".vi-strips canvas").all()
+    assert len(canvases) == 3
+    for d, canvas in zip(order, canvases):
+        codes = np.tile(z, (9, 1))
+        codes[:, d] = np.linspace(*ranges[d], 9)
+        assert_strip(vae, canvas, codes)
+    box = canvases[1].bounding_box()
+    canvases[1].click(position={"x": box["width"] * 6.5 / 9, "y": 5})
+    z[order[1]] = np.linspace(*ranges[order[1]], 9)[6]
+    assert shown.evaluate("model.get('z')") == pytest.approx(z.tolist())
+
+
+def test_dragging_in_the_plane_sets_two_dimensions_and_names_the_nearest_code(vae, shown):
+    codes = np.asarray(vae.encode(jnp.float32(INK / 255)).mean)
+    order, ranges = shown.evaluate("[model.get('spec').order, model.get('ranges')]")
+    shown.get_by_label("dimension upwards").select_option(f"z[{order[2]}]")
+    before = shown.evaluate("model.get('z')")
+    box = shown.locator(".vi-pad .vi-room").bounding_box()
+    shown.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+    shown.mouse.down()
+    shown.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.4 * box["height"])
+    shown.mouse.up()
+    shown.mouse.move(box["x"], box["y"])  # no longer held
+    expected = list(before)
+    for d, share in ((order[0], 0.7), (order[2], 0.6)):
+        expected[d] = ranges[d][0] + share * (ranges[d][1] - ranges[d][0])
+    assert shown.evaluate("model.get('z')") == pytest.approx(expected, abs=0.05)
+    place = np.array(shown.evaluate("model.get('z')"))[[order[0], order[2]]]
+    nearest = np.hypot(*(codes[:, [order[0], order[2]]] - place).T).argmin()
+    expect(shown.get_by_text(f"nearest code in this plane: image {nearest}, label {nearest}")).to_be_visible()
+
+
+def test_between_two_images_lies_a_straight_line(vae, shown):
+    codes = np.asarray(vae.encode(jnp.float32(INK / 255)).mean)
+    number = shown.get_by_role("spinbutton", name="number of the other image")
+    number.fill("5")
+    number.press("Enter")
+    assert_strip(vae, shown.locator(".vi-ways > details:last-child canvas"), np.linspace(codes[0], codes[5], 9))
+    slider = shown.get_by_role("slider", name="share of the other image")
+    slider.focus()
+    for key, share in (("End", 1), ("Home", 0), ("ArrowRight", 0.01)):
+        shown.keyboard.press(key)
+        expected = codes[0] + share * (codes[5] - codes[0])
+        np.testing.assert_allclose(shown.evaluate("model.get('z')"), expected, atol=1e-4)
+    shown.get_by_role("button", name="Next").click()
+    assert_strip(vae, shown.locator(".vi-ways > details:last-child canvas"), np.linspace(codes[1], codes[5], 9))
+
+
+def test_what_is_folded_in_is_not_drawn(page, vae):
+    show(page, LatentExplorer(vae, INK.reshape(12, HEIGHT, WIDTH)))
+    page.evaluate("() => model.set('z', [1, 1, 1, 1])")
+    assert (grey_of(page.locator(".vi-strips canvas").first) == 0).all()  # an empty canvas
