@@ -49,7 +49,7 @@ DEFAULTS = {
     "seed": 0,
 }
 PRESETS = [
-    ("The plane unfolds", {}, "Watch the plane: equal digits find together, and the held-out bound climbs with it."),
+    ("The plane unfolds", {}, "Watch the plane: images of the same digit gather, and the held-out bound climbs."),
     (
         "Too small a latent space",
         {"latent_dim": 1, "side": 14},

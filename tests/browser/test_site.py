@@ -189,7 +189,7 @@ def test_what_pages_name_of_the_notebooks_is_there():
     named = [f"{number} {cell}" for number, cell in re.findall(r"\(#cell-(\w+?)-([\w-]+)\)", _page("lecture_map"))]
     assert len(named) > 60 and not [name for name in named if name not in cells or cells[name].source.startswith("<")]
     (explorer,) = EXPLORER_HERE.findall(_page("index"))
-    assert "Explorer(" in cells[explorer].source
+    assert re.search(r"Explorer\(|Playground\(", cells[explorer].source)
 
 
 def _page(name):
