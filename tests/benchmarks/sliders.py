@@ -125,6 +125,12 @@ WATCH = """() => {
         watch.slider.dispatchEvent(new Event("input"));
         return watch.look().picture;
     };
+    // Keys that only go up need room.
+    watch.rewind = () => {
+        if (watch.slider.type !== "range") return;
+        watch.slider.value = watch.slider.min;
+        watch.slider.dispatchEvent(new Event("input"));
+    };
     addEventListener("keydown", (event) => (watch.keyTime = event.timeStamp), true);
     addEventListener("pointerup", (event) => (watch.releaseTime = event.timeStamp), true);
     const painted = new MessageChannel();
@@ -243,7 +249,8 @@ async def measure(rounds: int) -> dict[str, dict[str, float]]:
                 await page.wait_for_function(IS_READY, timeout=120_000)
                 await page.evaluate(RUN_ALL)
                 await page.locator(".widget-interact img").wait_for(timeout=120_000)
-                await page.locator(".vi-latent-explorer").scroll_into_view_if_needed()
+                for shown in (".vi-latent-explorer", ".widget-interact"):
+                    await page.locator(shown).scroll_into_view_if_needed()
                 await page.evaluate(WATCH)
                 for number in range(-1, rounds):
                     for name in drags:
@@ -257,6 +264,7 @@ async def measure(rounds: int) -> dict[str, dict[str, float]]:
                     await page.evaluate("(name) => watch.choose(name)", name)
                     await page.evaluate("() => watch.slider.scrollIntoView({ block: 'center' })")
                     for number in range(-1, rounds):
+                        await page.evaluate("() => watch.rewind()")
                         keys = await measure_keys(page, key)
                         if number >= 0:
                             latencies[name].append(keys)
