@@ -1,17 +1,33 @@
 """The explorers' Python side: what is sent to the page, and what is refused. What the page does is in ``browser``."""
 
+import gzip
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from course_utils import data
 from course_utils.bounds import DiagonalNormal, standard_normal
 from course_utils.errors import CourseError
 from course_utils.models import MLP, VAE
-from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer, ProposalExplorer, StyleExplorer
-from course_utils.widgets.frames import FrameExplorer
+from course_utils.widgets import (
+    AscentExplorer,
+    CurveExplorer,
+    DensityExplorer,
+    InferenceExplorer,
+    LatentExplorer,
+    Playground,
+    ProposalExplorer,
+    RegressionExplorer,
+    StyleExplorer,
+)
 from course_utils.widgets.exported import mean_kl
+from course_utils.widgets.frames import FrameExplorer
+from course_utils.widgets.playground import DEFAULTS, PRESETS
+from course_utils.widgets.program import page_program
 
 MEANS, SCALES, X = np.linspace(-2, 2, 5), np.geomspace(0.1, 10, 4), np.linspace(-3, 3, 7)
 FRAMES = np.arange(5 * 4 * 7.0).reshape(5, 4, 7)
@@ -138,6 +154,7 @@ def test_colours_and_dashes_differ_between_curves_bars_and_levels():
         ({"sliders": {"mean": [MEANS]}}, r"slider 'mean' has the shape \(1, 5\)"),
         ({"sliders": {"mean": ["a", "b"]}}, "slider 'mean' is not an array of numbers"),
         ({"start": {"width": 1.0}}, "start names 'width', which is none of 'mean', 'scale'"),
+        ({"film": "width"}, "film names 'width', which is none of 'mean', 'scale'"),
         ({"steps": ("p",)}, "steps names 'p'"),
         ({"y_range": (1, 0)}, "y_range"),
     ],
@@ -405,7 +422,7 @@ def bowl(z: np.ndarray) -> np.ndarray:
 
 
 def test_the_log_joint_is_known_as_far_as_a_draw_can_reach():
-    explorer = ProposalExplorer(bowl, -1.0, x_range=(-1, 2), max_scale=0.5)
+    explorer = ProposalExplorer(bowl, -1.0, scale=(0.3, 0.3), x_range=(-1, 2), max_scale=0.5)
     values = np.frombuffer(explorer.log_joint, "<f4").reshape(161, 161)
     axes = [each["first"] + each["spacing"] * np.arange(161) for each in explorer.spec["axes"]]
     np.testing.assert_allclose([axes[0][[0, -1]], axes[1][[0, -1]]], [[-3.25, 4.25], [-5.25, 5.25]])
@@ -426,7 +443,7 @@ def test_q_of_the_page_is_a_normal_in_python():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"log_joint": lambda z: z}, r"has the shape \(161, 161, 2\); expected \[161, 161\]"),
+        ({"log_joint": lambda z: z}, r"has the shape \(161, 161, 2\); expected \(161, 161\)"),
         ({"log_joint": lambda z: "text"}, "log_joint is not an array of numbers"),
         ({"log_joint": lambda z: np.where(z[..., 0] > 0, 0, -np.inf)}, "log_joint is not finite everywhere"),
         ({"log_joint": lambda z: -1e300 * (z**2).sum(-1)}, "log_joint is not finite everywhere"),
@@ -443,3 +460,183 @@ def test_q_of_the_page_is_a_normal_in_python():
 def test_one_sentence_says_what_does_not_fit_to_a_proposal(changes, message):
     with pytest.raises(CourseError, match=message):
         ProposalExplorer(**{"log_joint": bowl, "log_evidence": 0.0} | changes)
+
+
+def test_a_program_holds_only_what_its_result_needs():
+    def function(z):
+        jnp.sin(z)
+        return jnp.where(z[0] > -jnp.inf, 2 * z[0], 0.0)
+
+    program = page_program(function, 2)
+    names = [step["primitive"] for step in program["steps"]]
+    assert "sin" not in names and names.count("mul") == 1
+    assert "-Infinity" in program["constants"], "JSON has no infinity"
+    assert sum(program["uses"]) == sum(len(step["inputs"]) for step in program["steps"]) + 1
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda z: z, r"<lambda> of \[2\] does not return one number"),
+        (lambda z: z.nothing, "JAX cannot trace <lambda>: .*no attribute"),
+        (lambda z: jnp.sort(z)[0], "The page cannot compute sort, which <lambda> uses"),
+        (lambda z: jnp.linalg.norm(z[::-1]) + z[jnp.argmax(z)], "The page cannot compute .*, which <lambda> uses"),
+    ],
+)
+def test_one_sentence_says_what_the_page_cannot_compute(function, message):
+    with pytest.raises(CourseError, match=message):
+        page_program(function, 2)
+
+
+RACE = {"targets": {"bowl": bowl}, "log_normalisers": {"bowl": 1.0}}
+
+
+def test_a_race_starts_as_it_is_told_to():
+    explorer = AscentExplorer(**RACE, second={"family": "full", "K": 50})
+    assert repr(explorer) == "AscentExplorer(bowl)"
+    assert explorer.history[1] == [[2.5, -1.0, -1.0, -1.0, 0.0, None]]
+    assert [each["estimator"] for each in explorer.settings] == ["score function", "reparameterised"]
+    assert explorer.settings[1] | {"family": "full", "K": 50} == explorer.settings[1]
+    nodes = explorer.spec["quadrature"]
+    square = np.average(np.array(nodes["noise"]) ** 2, axis=0, weights=nodes["weights"])
+    np.testing.assert_allclose(square, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"targets": {}}, "targets is empty"),
+        ({"targets": {"bowl": bowl, "b": bowl}}, "targets names 'b', which is none of 'bowl'"),
+        ({"targets": {"bowl": lambda z: jnp.sort(z, axis=-1)[..., 0]}}, "The page cannot compute sort"),
+        ({"targets": {"bowl": lambda z: z}}, r"bowl of \[90, 90, 2\] has the shape"),
+        ({"log_normalisers": {"bowl": np.inf}}, "log-normaliser of 'bowl' is inf"),
+        ({"start": [[0, 0]]}, "start is .*; expected two places"),
+        ({"first": {"K": 3}}, "The K is 3; expected one of 2, 5, 10, 50"),
+        ({"first": {"rate": 3}}, "settings names 'rate', which is none of 'estimator'"),
+        ({"x_range": (1, 1)}, "x_range is"),
+    ],
+)
+def test_one_sentence_says_what_does_not_fit_to_a_race(changes, message):
+    with pytest.raises(CourseError, match=message):
+        AscentExplorer(**RACE | changes)
+
+
+def test_a_race_takes_no_other_history():
+    explorer = AscentExplorer(**RACE)
+    for impossible in ([], [[], []], [[[0] * 6], [[0] * 6, [0] * 6]], [[[0] * 5], [[0] * 5]]):
+        with pytest.raises(CourseError, match="history does not hold two runs"):
+            explorer.history = impossible
+    with pytest.raises(CourseError, match="target names 'ring'"):
+        explorer.target = "ring"
+    with pytest.raises(CourseError, match="settings has 1 entries"):
+        explorer.settings = explorer.settings[:1]
+
+
+def test_points_of_the_page_reach_python():
+    explorer = RegressionExplorer([0, 0.5], [1, -1], degree=1)
+    assert repr(explorer) == "RegressionExplorer(points=2)"
+    explorer.points = []
+    assert explorer.points == []
+    explorer.points = np.array([[0.25, 2]])
+    assert explorer.points == [[0.25, 2]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y": [0]}, r"x has the shape \(2,\) and y \(1,\)"),
+        ({"x": ["a", "b"]}, "x is not an array of numbers"),
+        ({"x": [0, 2]}, "expected at most 60 pairs, x from -1 to 1 and y from -3 to 3"),
+        ({"y": [0, np.nan]}, "expected at most 60 pairs"),
+        ({"x": np.zeros(61), "y": np.zeros(61)}, r"The points have the shape \(61, 2\); expected at most 60"),
+        ({"degree": 10}, "degree is 10; expected one from 0 to 9"),
+        ({"noise_scale": 0.0}, "noise_scale is 0.0; expected one from 0.05 to 1.0"),
+        ({"prior_scale": 0}, "prior_scale is 0; expected a positive number"),
+    ],
+)
+def test_one_sentence_says_what_does_not_fit_to_a_regression(changes, message):
+    with pytest.raises(CourseError, match=message):
+        RegressionExplorer(**{"x": [0, 0.5], "y": [0, 0]} | changes)
+
+
+def test_the_playground_takes_its_settings_and_says_what_they_are():
+    playground = Playground(latent_dim=10, objective="no noise")
+    assert playground.settings == DEFAULTS | {"latent_dim": 10, "objective": "no noise"}
+    assert repr(playground) == "Playground(objective='no noise', latent_dim=10)"
+    playground.settings = {"beta": 4}
+    assert playground.settings == DEFAULTS | {"beta": 4}
+
+
+def test_the_playground_holds_the_images_it_says():
+    playground = Playground()
+    pixels = np.frombuffer(gzip.decompress(playground.pixels), np.uint8).reshape(-1, 28, 28)
+    np.testing.assert_array_equal(pixels[:10_000], data.load_mnist("train")[0][:10_000])
+    images, labels = data.load_mnist("test")
+    np.testing.assert_array_equal(pixels[10_000:], images[:500])
+    np.testing.assert_array_equal(np.frombuffer(playground.labels, np.uint8), labels[:500])
+    assert len(playground.pixels) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"beta": 3}, "beta is 3; it can be 0.25, 0.5, 1, 2, 4, 8."),
+        ({"hidden": 200}, "The playground has no setting 'hidden'; it has objective, side, latent_dim"),
+        ({"latent_dim": np.ones(2)}, "latent_dim is array"),
+    ],
+)
+def test_a_wrong_setting_of_the_playground_gets_one_sentence(settings, problem):
+    with pytest.raises(CourseError, match=re.escape(problem)):
+        Playground(**settings)
+    playground = Playground()
+    with pytest.raises(CourseError, match=re.escape(problem)):
+        playground.settings = settings
+
+
+def test_every_preset_of_the_playground_has_settings_that_there_are():
+    assert len(PRESETS) == 6
+    for _, settings, _ in PRESETS:
+        Playground(**settings)
+
+
+BINARY = (IMAGES > 127).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": IMAGES}, "There are grey levels in images: draw zeros and ones"),
+        ({"images": BINARY[:, :, :2]}, r"images has the shape \(300, 2, 2\)"),
+        ({"labels": [1, 2]}, "There are 2 labels for the images, of which there are 300"),
+        ({"training": (IMAGES, range(300))}, "There are grey levels in the images of training"),
+        ({"training": (BINARY, [1])}, "There are 1 labels for the images of training, of which there are 300"),
+        ({"hidden": np.zeros(5, bool)}, r"hidden has the shape \(5,\) and the type bool; expected 6 booleans"),
+        ({"hidden": np.zeros(6)}, "the type float64; expected 6 booleans"),
+    ],
+)
+def test_what_cannot_be_painted_on_is_refused_in_one_sentence(changes, message):
+    with pytest.raises(CourseError, match=message):
+        InferenceExplorer(make_vae(), **{"images": BINARY} | changes)
+
+
+def test_an_inference_explorer_tells_what_is_painted_and_refuses_what_is_not_there():
+    explorer = InferenceExplorer(make_vae(), BINARY, hidden=np.arange(6) < 2)
+    assert repr(explorer) == "InferenceExplorer(latent_dim=4, images=200)"
+    np.testing.assert_array_equal(explorer.seen, np.arange(6) >= 2)
+    np.testing.assert_array_equal(explorer.x, np.where(explorer.seen, BINARY[0].ravel(), np.nan))
+    assert explorer.spec["order"] == [2, 3, 0]
+    before = explorer.paint, explorer.q, explorer.image
+    q = np.ones((2, 4))
+    for change in (
+        {"paint": "01?"}, {"paint": "01?012"}, {"image": 200}, {"q": q[:, :3]}, {"q": q * np.nan}, {"q": -q}
+    ):  # fmt: skip
+        with pytest.raises(CourseError):
+            explorer.set_trait(*next(iter(change.items())))
+    assert (explorer.paint, explorer.q, explorer.image) == before
+
+
+def test_an_encoder_that_the_page_cannot_run_is_refused():
+    other = make_vae()
+    other.encoder = nnx.Conv(1, 1, (3, 3), rngs=nnx.Rngs(0))
+    with pytest.raises(CourseError, match="this encoder is another network, a Conv"):
+        InferenceExplorer(other, BINARY)

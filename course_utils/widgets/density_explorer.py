@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import traitlets
-from jaxtyping import ArrayLike, Float, UInt8
+from jaxtyping import ArrayLike, Float
 
 from course_utils.errors import CourseError
 from course_utils.widgets.explorer import page_module
@@ -18,6 +18,7 @@ from course_utils.widgets.frames import (
     axis_ends,
     choose_colors,
     ink,
+    root_bytes,
     slider_values,
 )
 
@@ -46,6 +47,7 @@ class DensityExplorer(FrameExplorer):
         curve_range: the ends of the curves' axis; by default those of all the data.
         x_label, y_label: what the axes show.
         start: the values from which the sliders start, the nearest there is; by default the middle one.
+        film: the slider that a button lets play from end to end, if there is to be one.
         colors: names of densities, points, paths and curves with their colours, where they should differ from the
             usual ones. What has the same name has the same colour.
         label: a sentence that describes the picture to those who cannot see it.
@@ -77,6 +79,7 @@ class DensityExplorer(FrameExplorer):
         x_label: str = "x",
         y_label: str = "y",
         start: Mapping[str, float] | None = None,
+        film: str | None = None,
         colors: Mapping[str, str] | None = None,
         label: str = "Densities that follow the sliders",
     ):
@@ -91,7 +94,7 @@ class DensityExplorer(FrameExplorer):
         shape = (len(y), len(x))
         packed = {
             "densities": [
-                heights.append(name, _root_bytes(name, as_frames("density", name, density, frames, shape)))
+                heights.append(name, root_bytes(name, as_frames("density", name, density, frames, shape)))
                 for name, density in densities.items()
             ],
             "points": [_add_places(buffer, "points", name, places) for name, places in points.items()],
@@ -130,7 +133,14 @@ class DensityExplorer(FrameExplorer):
             "side": side and side | {"curves": curves},
         }
         super().__init__(
-            values, buffer, spec, readout=readout or {}, start=start or {}, label=label, densities=heights.bytes()
+            values,
+            buffer,
+            spec,
+            readout=readout or {},
+            start=start or {},
+            film=film,
+            label=label,
+            densities=heights.bytes(),
         )
 
 
@@ -146,14 +156,6 @@ def _borders(centres: Float[np.ndarray, " num"]) -> list[float]:
     """Return where the outermost cells of a grid end."""
     half = (centres[-1] - centres[0]) / (len(centres) - 1) / 2
     return [float(centres[0] - half), float(centres[-1] + half)]
-
-
-def _root_bytes(name: str, density: Float[np.ndarray, "*frames num_y num_x"]) -> UInt8[np.ndarray, "..."]:
-    """Return the square root of the density in 256 steps, of which the tails so get more."""
-    if not (np.isfinite(density) & (density >= 0)).all():
-        raise CourseError(f"The density {name!r} has values that are negative or not finite; expected none.")
-    peak = density.max(axis=(-2, -1), keepdims=True)
-    return np.rint(255 * np.sqrt(density / np.where(peak > 0, peak, 1))).astype(np.uint8)
 
 
 def _add_places(buffer: Buffer, kind: str, name: str, places: Any) -> dict[str, Any]:

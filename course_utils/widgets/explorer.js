@@ -26,12 +26,46 @@ function button(text, onClick) {
   return node;
 }
 
+/**
+ * Return the button that plays and pauses, `node`, and `pause()`. While it plays, `step()` is called once a frame until it
+ * returns false; then, or at a pause, comes `onPause()`. `beforePlay()` comes first.
+ */
+function player({ step, onPause, beforePlay = () => {} }) {
+  let frame = null;
+  const pause = () => {
+    if (frame === null) return;
+    cancelAnimationFrame(frame);
+    frame = null;
+    node.textContent = "Play";
+    onPause();
+  };
+  const run = () => {
+    frame = requestAnimationFrame(run);
+    if (!step()) pause();
+  };
+  const node = button("Play", () => {
+    if (frame !== null) return pause();
+    beforePlay();
+    node.textContent = "Pause";
+    frame = requestAnimationFrame(run);
+  });
+  return { node, pause };
+}
+
 /** Return a field for a number, which calls `onChange()` when what is typed is finished: JupyterLab takes Enter's own end. */
 function numberField({ name, min, max, onChange }) {
   const node = keepKeys(html("input", { type: "number", min, max, step: 1, "aria-label": name }));
   node.addEventListener("change", onChange);
   node.addEventListener("keydown", (event) => event.key === "Enter" && onChange());
   return node;
+}
+
+/** Return a field in which one of `options` is chosen: its element, and `set(option)`. */
+function choice(name, options, onChange) {
+  const entries = options.map((option) => html("option", {}, String(option)));
+  const element = keepKeys(html("select", { "aria-label": name }, ...entries));
+  element.addEventListener("change", () => onChange(options[element.selectedIndex]));
+  return { element, set: (option) => (element.selectedIndex = options.indexOf(option)) };
 }
 
 /**
@@ -97,6 +131,9 @@ function sharing(model) {
   };
 }
 
+/** Return the response with what was packed by gzip: ask it for its `text()` or its `arrayBuffer()`. */
+const unpacked = (packed) => new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip")));
+
 const asModule = (text) => URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
 
 /** Return the promise of the text of the library `name` in this page, with `resolve` for whoever brings it. */
@@ -107,7 +144,7 @@ function library(name) {
 }
 
 /** Return jax-js, as one module for all explorers of this page; Python brings it with `send_library("jax-js")`. */
-async function loadJax() {
+export async function loadJax() {
   const entry = library("jax-js");
   const text = await entry.promise;
   return (entry.module ??= import(asModule(text)));

@@ -15,9 +15,14 @@ HERE = Path(__file__).parent
 FROM_PAGE = {"sync": True, "echo_update": False}
 
 
+def source(*names: str) -> str:
+    """Return the text of the files ``names``, one after the other."""
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+
+
 def page_module(*names: str) -> str:
     """Return the text of one ES module: the shared sliders, then ``names``; a page cannot import a second file."""
-    return "\n".join((HERE / part).read_text(encoding="utf-8") for part in ("explorer.js", *names))
+    return source("explorer.js", *names)
 
 
 def as_numbers(what: str, values: Any) -> Float[np.ndarray, "..."]:

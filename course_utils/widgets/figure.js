@@ -115,6 +115,38 @@ function plot(spec, height, parts, width = WIDTH) {
   return svg("svg", attributes, ...parts.map((part) => part.group));
 }
 
+/** Return a panel with a named bar for each of `entries`: its group, `y`, `draw(heights)`, and `mark(number)`. */
+function columns(entries, place) {
+  const { group, drawing, y, width, height } = panel({ numTicks: [1, 5], xRange: [0, 1], xLabel: null, ...place });
+  const room = width / entries.length;
+  const blocks = entries.map(({ name, color }, i) => {
+    const middle = (i + 0.5) * room;
+    group.append(svg("text", { x: middle, y: height + 18, "text-anchor": "middle" }, name));
+    return svg("rect", { "data-name": name, x: middle - 0.3 * room, width: 0.6 * room, ...areaStyle({ color }) });
+  });
+  drawing.append(...blocks);
+  const draw = (heights) =>
+    blocks.forEach((block, i) => {
+      const top = Math.min(y(heights[i]), height);
+      block.setAttribute("y", top.toFixed(1));
+      block.setAttribute("height", (height - top).toFixed(1));
+    });
+  /** Let one of the bars stand out. */
+  const mark = (chosen) => blocks.forEach((block, i) => block.classList.toggle("vi-pale", i !== chosen));
+  return { group, drawing, y, width, draw, mark };
+}
+
+/** Return the table of the numbers: its element, `draw(numbers)`, and `text()`, all of it in words. */
+function tableOf(names) {
+  const cells = names.map((name) => [name, html("td")]);
+  const rows = cells.map(([name, cell]) => html("tr", {}, html("th", { scope: "row" }, name), cell));
+  return {
+    element: html("table", { class: "vi-readout" }, html("tbody", {}, ...rows)),
+    draw: (texts) => texts.forEach((text, i) => (cells[i][1].textContent = text)),
+    text: () => cells.map(([name, cell]) => `${name} ${cell.textContent}`).join(", "),
+  };
+}
+
 /** Let what `heat` shows lie below the axes of `picture`, at the box from (left, top) on; both scale with the page. */
 function layered(heat, picture, { left, width, height }) {
   const [, , wholeWidth, wholeHeight] = picture.getAttribute("viewBox").split(" ").map(Number);

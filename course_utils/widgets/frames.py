@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import traitlets
-from jaxtyping import ArrayLike, Float
+from jaxtyping import ArrayLike, Float, UInt8
 
 from course_utils import plots
 from course_utils.errors import CourseError
@@ -25,6 +25,7 @@ class FrameExplorer(Explorer):
         spec: where they are in ``buffer``, and what else the page must know.
         readout: names with numbers to show as text.
         start: the values from which the sliders start, the nearest there is; by default the middle one.
+        film: the slider that a button lets play from end to end, if there is to be one.
         label: a sentence that describes the picture to those who cannot see it.
         traits: the values of a subclass's own traits.
     """
@@ -41,13 +42,16 @@ class FrameExplorer(Explorer):
         *,
         readout: Mapping[str, Float[ArrayLike, "*frames"]],
         start: Mapping[str, float],
+        film: str | None,
         label: str,
         **traits: Any,
     ):
         self._values = sliders
         check_names("start", start, sliders)
+        check_names("film", [] if film is None else [film], sliders)
         common = {
             "label": label,
+            "film": None if film is None else list(sliders).index(film),
             "sliders": [{"name": name, "texts": _texts(values)} for name, values in sliders.items()],
             "readout": [
                 buffer.add("readout", name, value) | {"decimals": _decimals(value)} for name, value in readout.items()
@@ -165,6 +169,14 @@ def choose_colors(names: Iterable[str], colors: Mapping[str, str]) -> dict[str, 
 def ink(color: str) -> str:
     """Return ``color`` as a line or an area has it: black would vanish on a dark page."""
     return "currentColor" if color == plots.BLACK else color
+
+
+def root_bytes(name: str, density: Float[np.ndarray, "*frames num_y num_x"]) -> UInt8[np.ndarray, "..."]:
+    """Return the square root of the density in 256 steps, of which the tails so get more."""
+    if not (np.isfinite(density) & (density >= 0)).all():
+        raise CourseError(f"The density {name!r} has values that are negative or not finite; expected none.")
+    peak = density.max(axis=(-2, -1), keepdims=True)
+    return np.rint(255 * np.sqrt(density / np.where(peak > 0, peak, 1))).astype(np.uint8)
 
 
 def axis_ends(name: str, given: Range | None, arrays: Any, margin: float = 0.05) -> list[float]:

@@ -86,7 +86,9 @@ class InferenceExplorer(Explorer):
             ("labels for the images of training", near_labels, len(near)),
         ):
             if len(found) < expected:
-                raise CourseError(f"There are {len(found)} {what}, of which there are {expected}; expected one for each.")
+                raise CourseError(
+                    f"There are {len(found)} {what}, of which there are {expected}; expected one for each."
+                )
         if hidden.shape != (data_dim,) or hidden.dtype != bool:
             raise CourseError(
                 f"hidden has the shape {hidden.shape} and the type {hidden.dtype}; expected {data_dim} booleans."

@@ -1,30 +1,23 @@
 // Shared by the explorers of a posterior over two latent variables: this text stands in front of each one's own.
 
 const PLANE_SIDE = 250;
-const NUM_CELLS = 90;
 const CONTOUR_SCALES = [1, 2];
 
-/**
- * Return the plane of z₁ and z₂ with the heat map of a density, to the `logDensity(z1, z2)` of which a constant may be
- * added: its element, and what `panel` returns, to draw in.
- */
-function plane(spec, logDensity) {
+/** Return the plane of z₁ and z₂ with a heat map: its element, what `panel` returns, to draw in, and `drawHeat(bytes)`. */
+function plane(spec) {
   const box = { left: MARGIN.left, width: PLANE_SIDE, height: PLANE_SIDE };
   const made = panel({
     ...box, numTicks: [6, 6], grid: false,
     xRange: spec.x_range, yRange: spec.y_range, xLabel: spec.x_label, yLabel: spec.y_label,
   });
-  const heat = heatMap(NUM_CELLS, NUM_CELLS, spec.colors.posterior);
-  const middle = (cell) => ((cell + 0.5) / NUM_CELLS) * PLANE_SIDE;
-  const heights = Float64Array.from({ length: NUM_CELLS ** 2 }, (_, cell) =>
-    logDensity(made.xAt(middle(cell % NUM_CELLS)), made.yAt(PLANE_SIDE - middle(Math.floor(cell / NUM_CELLS)))),
-  );
-  const top = heights.reduce((highest, height) => Math.max(highest, height));
-  // The square root, of which the tails get more.
-  heat.draw(Uint8Array.from(heights, (height) => Math.round(255 * Math.exp(0.5 * (height - top)))));
+  const heat = heatMap(spec.num_cells, spec.num_cells, spec.colors.posterior);
   const picture = plot(spec, MARGIN.top + PLANE_SIDE + MARGIN.bottom, [made], MARGIN.left + PLANE_SIDE + MARGIN.right);
-  return { ...made, element: layered(heat.canvas, picture, box) };
+  return { ...made, element: layered(heat.canvas, picture, box), drawHeat: heat.draw };
 }
+
+/** Return the legend's picture of draws. */
+const drawsSwatch = (color, radii) =>
+  swatch(...radii.map((r, i) => svg("circle", { class: "vi-draw", cx: 6 + 8 * i, cy: 7, r, fill: color, stroke: color })));
 
 /**
  * Return the contour lines of a normal on a plane, one scale and two scales away from its mean: `draw(q)` takes
@@ -65,4 +58,10 @@ function dotsLayer({ drawing, x, y }, count, color) {
       });
     },
   };
+}
+
+/** Return `count` draws of the standard normal in two dimensions, the same for the same `seed`. */
+export function noiseOf(seed, count) {
+  const random = randomNumbers(seed);
+  return Array.from({ length: count }, () => [standardNormal(random), standardNormal(random)]);
 }

@@ -1,6 +1,6 @@
 const STEP = 0.01;
 const EVIDENCE_LINE = { color: "currentColor", dash: 1 };
-const BARS = { height: 150, numTicks: [1, 5], xRange: [0, 1], xLabel: null };
+const BARS_HEIGHT = 150;
 
 /**
  * Return the function that interpolates between `values`, a square grid of `num` x `num` numbers stored row by row,
@@ -28,20 +28,6 @@ export function interpolation(values, num, axes) {
     }
     return sum;
   };
-}
-
-/**
- * Return `count` draws of the standard normal in two dimensions, the same for the same `seed`. The few that would lie
- * further than `reach` from the middle (4.5: 1 in 25,000) are left out: there the log-joint is not known.
- */
-export function noiseOf(seed, count, reach) {
-  const random = randomNumbers(seed);
-  const noise = [];
-  while (noise.length < count) {
-    const draw = [standardNormal(random), standardNormal(random)];
-    if (Math.hypot(...draw) <= reach) noise.push(draw);
-  }
-  return noise;
 }
 
 /** Return the normal with these five numbers: its mean, and the lower triangle whose product with itself is its covariance. */
@@ -73,47 +59,25 @@ export function estimates(logWeights) {
   };
 }
 
-/** Return a panel with a named bar for each of `entries`: its group, `y`, and `draw(heights)`. */
-function columns(entries, place) {
-  const { group, drawing, y, width } = panel({ ...BARS, ...place });
-  const room = width / entries.length;
-  const blocks = entries.map(({ name, color }, i) => {
-    const middle = (i + 0.5) * room;
-    group.append(svg("text", { x: middle, y: BARS.height + 18, "text-anchor": "middle" }, name));
-    return svg("rect", { "data-name": name, x: middle - 0.3 * room, width: 0.6 * room, ...areaStyle({ color }) });
-  });
-  drawing.append(...blocks);
-  const draw = (heights) =>
-    blocks.forEach((block, i) => {
-      const top = Math.min(y(heights[i]), BARS.height);
-      block.setAttribute("y", top.toFixed(1));
-      block.setAttribute("height", (BARS.height - top).toFixed(1));
-    });
-  return { group, drawing, y, width, draw };
-}
-
 /** Return the bars and the table of what the draws say: its element, `draw(found)`, and `text()`, all of it in words. */
 function readings({ colors, evidence, evidence_label, num_draws, bars_range, bars_label }) {
   const nats = columns([{ name: "log p̂", color: colors.estimate }, { name: "ELBO", color: colors.elbo }], {
-    left: MARGIN.left, width: 110, yRange: bars_range, yLabel: "nats",
+    left: MARGIN.left, width: 110, height: BARS_HEIGHT, yRange: bars_range, yLabel: "nats",
   });
   const size = columns([{ name: "ESS", color: colors.effective }], {
-    left: 2 * MARGIN.left + 114, width: 50, yRange: [0, 1], yLabel: "share of the draws",
+    left: 2 * MARGIN.left + 114, width: 50, height: BARS_HEIGHT, yRange: [0, 1], yLabel: "share of the draws",
   });
   const level = { x1: 0, x2: nats.width, y1: nats.y(evidence), y2: nats.y(evidence) };
   nats.drawing.append(svg("line", { ...level, ...lineStyle(EVIDENCE_LINE) }));
-  const bars = plot({ label: bars_label }, MARGIN.top + BARS.height + 26, [nats, size], 2 * MARGIN.left + 170);
-  const cells = ["ESS", "log p̂", "ELBO", evidence_label].map((name) => [name, html("td")]);
-  const rows = cells.map(([name, cell]) => html("tr", {}, html("th", { scope: "row" }, name), cell));
-  const table = html("table", { class: "vi-readout" }, html("tbody", {}, ...rows));
+  const bars = plot({ label: bars_label }, MARGIN.top + BARS_HEIGHT + 26, [nats, size], 2 * MARGIN.left + 170);
+  const table = tableOf(["ESS", "log p̂", "ELBO", evidence_label]);
   const draw = ({ effective, logEvidence, elbo }) => {
     nats.draw([logEvidence, elbo]);
     size.draw([effective / num_draws]);
     const texts = [logEvidence, elbo, evidence].map((value) => formatNumber(value, 3));
-    [`${formatNumber(effective, 1)} of ${num_draws}`, ...texts].forEach((text, i) => (cells[i][1].textContent = text));
+    table.draw([`${formatNumber(effective, 1)} of ${num_draws}`, ...texts]);
   };
-  const text = () => cells.map(([name, cell]) => `${name} ${cell.textContent}`).join(", ");
-  return { element: html("div", { class: "vi-bars" }, bars, table), draw, text };
+  return { element: html("div", { class: "vi-bars" }, bars, table.element), draw, text: table.text };
 }
 
 /**
@@ -146,13 +110,12 @@ function handlesOf(picture, { limits, getQ, change, onEnd }) {
 
 /** Return the legend of the plane. */
 function legendOf({ colors, evidence_label }) {
-  const dot = ([cx, r]) => svg("circle", { class: "vi-draw", cx, cy: 7, r, fill: colors.q, stroke: colors.q });
   return html(
     "div",
     { class: "vi-legend" },
     legendKey("posterior", heatSwatch({ color: colors.posterior })),
     legendKey("q", contourSwatch({ color: colors.q })),
-    legendKey("its draws, by weight", swatch(...[[6, 2], [14, 5], [23, 3]].map(dot))),
+    legendKey("its draws, by weight", drawsSwatch(colors.q, [2, 5, 3])),
     legendKey(evidence_label, lineSwatch(EVIDENCE_LINE)),
   );
 }
@@ -172,7 +135,8 @@ function render({ model, el }) {
     set("q", model.get("q").map((value, i) => (i in entries ? within(entries[i], limits[i]) : value)));
   };
 
-  const picture = plane(spec, logJoint);
+  const picture = plane(spec);
+  picture.drawHeat(numbers(model.get("heights"), Uint8Array));
   const dots = dotsLayer(picture, num_draws, spec.colors.q);
   const contours = normalLayer(picture, spec.colors.q);
   const read = readings(spec);
@@ -196,7 +160,7 @@ function render({ model, el }) {
     model.get("q").forEach((value, i) => sliders[i].set(value, formatNumber(value, 2)));
   };
   const drawAnew = () => {
-    noise = noiseOf(model.get("seed"), num_draws, spec.reach);
+    noise = noiseOf(model.get("seed"), num_draws);
     draw();
   };
   drawAnew();

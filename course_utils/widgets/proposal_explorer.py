@@ -12,9 +12,10 @@ from course_utils import plots
 from course_utils.errors import CourseError
 from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers, page_module
 from course_utils.widgets.frames import Range, axis_ends
+from course_utils.widgets.plane import NUM_CELLS, cells_of, grid_of, heat_of, log_heights
 
 LARGEST_CORRELATION = 0.99
-# As in the page: no draw lies further from the mean of q, in units of its scales.
+# The grid reaches as far as draws this many scales away from the mean of q: one in 150,000 coordinates lies further.
 REACH = 4.5
 NUM_GRID = 161
 MAX_DRAWS = 1000
@@ -53,6 +54,7 @@ class ProposalExplorer(Explorer):
 
     spec = traitlets.Dict().tag(sync=True)
     log_joint = traitlets.Bytes().tag(sync=True)
+    heights = traitlets.Bytes().tag(sync=True)
     q = traitlets.TraitType().tag(**FROM_PAGE)
     seed = traitlets.Int().tag(**FROM_PAGE)
 
@@ -102,7 +104,7 @@ class ProposalExplorer(Explorer):
             "axes": [{"first": float(axis[0]), "spacing": float(axis[1] - axis[0])} for axis in axes],
             "num_grid": NUM_GRID,
             "num_draws": num_draws,
-            "reach": REACH,
+            "num_cells": NUM_CELLS,
             "x_range": x_range,
             "y_range": y_range,
             "x_label": x_label,
@@ -119,7 +121,11 @@ class ProposalExplorer(Explorer):
                 "effective": plots.PURPLE,
             },
         }
-        super().__init__(spec=spec, log_joint=_on_grid(log_joint, axes).astype("<f4").tobytes(), q=start, seed=seed)
+        values = log_heights("log_joint", log_joint, grid_of(*axes))
+        heights = heat_of("posterior", log_heights("log_joint", log_joint, cells_of(x_range, y_range)))
+        super().__init__(
+            spec=spec, log_joint=values.astype("<f4").tobytes(), heights=heights.tobytes(), q=start, seed=seed
+        )
 
     @property
     def mean(self) -> Float[np.ndarray, "2"]:
@@ -146,16 +152,3 @@ class ProposalExplorer(Explorer):
 
     def __repr__(self) -> str:
         return f"ProposalExplorer(num_draws={self.spec['num_draws']})"
-
-
-def _on_grid(log_joint: Callable[..., Any], axes: list[Float[np.ndarray, " num"]]) -> Float[np.ndarray, "num num"]:
-    """Return the log-joint at each point of the grid: ``[z₂, z₁]``."""
-    values = as_numbers("log_joint", log_joint(np.stack(np.meshgrid(*axes), -1)))
-    if values.shape != (NUM_GRID, NUM_GRID):
-        raise CourseError(
-            f"log_joint of [{NUM_GRID}, {NUM_GRID}, 2] has the shape {values.shape}; expected [{NUM_GRID}, {NUM_GRID}]."
-        )
-    with np.errstate(over="ignore"):
-        if not np.isfinite(values.astype("<f4")).all():
-            raise CourseError("log_joint is not finite everywhere; q can only be weighed where it is.")
-    return values

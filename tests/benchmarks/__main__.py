@@ -15,6 +15,7 @@ PARTS = {
     "training": ("training", "run"),
     "gpu": ("training", "gpu_rows"),
     "sliders": ("sliders", "run"),
+    "playground": ("playground", "run"),
     "startup": ("startup", "run"),
     "grading": ("grading", "run"),
 }

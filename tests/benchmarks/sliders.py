@@ -1,5 +1,7 @@
 """How soon and how often the picture follows a slider: ``LatentExplorer`` beside ``interact`` with ``imshow``.
 
+Of the explorers that compute in the page, it is also measured how soon they answer a key.
+
 Run it from the course folder: ``python -m tests.benchmarks.sliders``. Both stand in one notebook, in one JupyterLab and
 one headless browser, and take turns; each figure is the median over the rounds.
 
@@ -55,6 +57,24 @@ def show(value):
     plt.show()
 """
 
+# Explorers that compute in the page, and the key that moves what has the focus.
+OTHERS = {
+    "ProposalExplorer": (
+        "from course_utils.widgets import ProposalExplorer\nProposalExplorer(lambda z: -(z**2).sum(-1), 1.14)",
+        "ArrowRight",
+    ),
+    "RegressionExplorer": (
+        "from course_utils.widgets import RegressionExplorer\n"
+        "RegressionExplorer(np.linspace(-1, 1, 40), np.sin(3 * np.linspace(-1, 1, 40)))",
+        "ArrowRight",
+    ),
+    "AscentExplorer": (
+        "from course_utils.widgets import AscentExplorer\n"
+        "AscentExplorer({'bowl': lambda z: -(z**2).sum(-1)}, {'bowl': 1.14})",
+        "Enter",
+    ),
+}
+
 # A look at a frame is taken when the page is about to paint it, and dated when it has.
 WATCH = """() => {
     const variants = {
@@ -76,11 +96,21 @@ WATCH = """() => {
             },
         },
     };
+    const moved = (root) => [...root.querySelectorAll(".vi-picture svg [d], .vi-picture svg [transform]")]
+        .map((node) => node.getAttribute("d") + node.getAttribute("transform")).join();
+    const other = (name, inner, focused, value) => {
+        const root = () => [...document.querySelectorAll(".vi-plane-explorer")].find((each) => each.querySelector(inner));
+        const find = () => [...root().querySelectorAll(focused)].find((node) => !node.disabled && (!node.textContent || node.textContent === "Step"));
+        variants[name] = { find, value, picture: () => moved(root()) };
+    };
+    other("ProposalExplorer", "circle.vi-draw", "input", (slider) => slider.value);
+    other("RegressionExplorer", ".vi-sheet", "input[aria-label='noise scale']", (slider) => slider.value);
+    other("AscentExplorer", ".vi-setup", "button", (button) => button.closest(".vi-explorer").querySelector("td").textContent);
     const pictures = new Map();
     const watch = { frames: [], waiting: null, keyTime: 0, releaseTime: 0 };
     watch.choose = (name) => {
         watch.variant = variants[name];
-        watch.slider = document.querySelector(watch.variant.slider);
+        watch.slider = watch.variant.find?.() ?? document.querySelector(watch.variant.slider);
         watch.frames = [];
     };
     watch.look = () => {
@@ -196,9 +226,11 @@ async def measure(rounds: int) -> dict[str, dict[str, float]]:
     executable = find_browser()
     if executable is None:
         raise RuntimeError(f"This benchmark needs a browser: none of {', '.join(BROWSERS)} is on the PATH.")
-    cells = [new_code_cell(source.strip()) for source in (SETUP, EXPLORER, INTERACT)]
+    sources = SETUP, EXPLORER, INTERACT, *(source for source, _ in OTHERS.values())
+    cells = [new_code_cell(source.strip()) for source in sources]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-    latencies, drags = ({"explorer": [], "interact": []} for _ in range(2))
+    drags = {"explorer": [], "interact": []}
+    latencies = {name: [] for name in (*drags, *OTHERS)}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "notebooks")
         root.mkdir()
@@ -221,12 +253,20 @@ async def measure(rounds: int) -> dict[str, dict[str, float]]:
                         if number >= 0:  # the first round only warms up
                             latencies[name].append(keys)
                             drags[name].append(drag)
+                for name, (_, key) in OTHERS.items():
+                    await page.evaluate("(name) => watch.choose(name)", name)
+                    await page.evaluate("() => watch.slider.scrollIntoView({ block: 'center' })")
+                    for number in range(-1, rounds):
+                        keys = await measure_keys(page, key)
+                        if number >= 0:
+                            latencies[name].append(keys)
                 await browser.close()
-    medians = {}
+    medians = {name: {} for name in latencies}
     for name, results in drags.items():
         medians[name] = {what: statistics.median(result[what] for result in results) for what in results[0]}
-        medians[name]["key median"] = statistics.median(map(statistics.median, latencies[name]))
-        medians[name]["key p95"] = statistics.median(statistics.quantiles(keys, n=20)[-1] for keys in latencies[name])
+    for name, keys_of_rounds in latencies.items():
+        medians[name]["key median"] = statistics.median(map(statistics.median, keys_of_rounds))
+        medians[name]["key p95"] = statistics.median(statistics.quantiles(keys, n=20)[-1] for keys in keys_of_rounds)
     return medians
 
 
@@ -251,6 +291,13 @@ def run(rounds: int = 5) -> list[tuple[str, str, str]]:
             "; ".join(filter(None, [goal, f"interact: {form.format(interact[what])}" if what in interact else ""])),
         )
         for title, (what, form, goal) in rows.items()
+    ] + [
+        (
+            f"{name}: key to paint, median",
+            f"{medians[name]['key median']:.1f} ms",
+            f"goal: at most 20 ms; 95th percentile: {medians[name]['key p95']:.1f} ms",
+        )
+        for name in OTHERS
     ]
 
 

@@ -60,11 +60,20 @@ densities = DensityExplorer(
 densities
 """
 
+BY_HAND = """
+from course_utils.widgets import AscentExplorer, ProposalExplorer, RegressionExplorer
+proposal = ProposalExplorer(lambda z: -(z**2).sum(-1), 1.14)
+regression = RegressionExplorer([-0.5, 0.5], [1, -1])
+bowl = lambda z: -((z - 1) ** 2).sum(-1)
+race = AscentExplorer({"bowl": bowl}, {"bowl": 1.14})
+display(proposal, regression, race)
+"""
+
 
 @pytest.fixture(scope="module")
 def notebook(lab: Lab, browser: Browser) -> Iterator[OpenNotebook]:
     """A notebook in which all cells have been run; ``latent`` is shown twice."""
-    cells = [new_code_cell(source.strip()) for source in (SETUP, LATENT, "latent", OTHER, CURVES, DENSITIES)]
+    cells = [new_code_cell(source.strip()) for source in (SETUP, LATENT, "latent", OTHER, CURVES, DENSITIES, BY_HAND)]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), lab.root / "explorers.ipynb")
     with lab.notebook(browser, "explorers.ipynb") as notebook:
@@ -390,6 +399,49 @@ def test_dd_on_a_density_slider_does_not_delete_the_cell(notebook, densities):
     densities.get_by_role("slider", name="step").focus()
     notebook.page.keyboard.type("dd")
     assert notebook.cell_ids() == cells
+
+
+def _drag_handle(notebook: OpenNotebook, handle: Locator, right: float, down: float) -> None:
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    notebook.page.mouse.move(x, y)
+    notebook.page.mouse.down()
+    notebook.page.mouse.move(x + right / 2, y + down / 2)
+    notebook.page.mouse.move(x + right, y + down)
+    notebook.page.mouse.up()
+
+
+def test_what_is_moved_by_hand_reaches_python_and_follows_it(notebook):
+    notebook.show_cell("proposal = ProposalExplorer")
+    cells = notebook.cell_ids()
+    proposal, regression, race = (notebook.page.locator(".vi-plane-explorer").nth(i) for i in range(3))
+    _drag_handle(notebook, proposal.locator(".vi-grip").first, 40, -20)
+    slider = proposal.get_by_role("slider", name="mean of z₁")
+    moved = slider.evaluate("(slider) => slider.valueAsNumber")
+    assert moved > 0.3
+    notebook.wait_for("round(proposal.q[0], 2)", round(moved, 2))
+    notebook.execute("proposal.q = [0.5, -0.5, 0.7, 0.4, 0.3]")
+    expect(proposal.get_by_role("slider", name="correlation")).to_have_attribute("aria-valuetext", "0.30")
+
+    point = regression.get_by_role("button", name="point 1: x −0.50, y 1.00")
+    point.focus()
+    notebook.page.keyboard.press("ArrowRight")
+    notebook.wait_for("regression.points[0]", [-0.48, 1.0])
+    notebook.page.keyboard.press("Delete")
+    notebook.wait_for("regression.points", [[0.5, -1.0]])
+    notebook.execute("regression.points = [[0, 0], [0.1, 2]]")
+    expect(regression.get_by_role("button", name="point 2: x 0.10, y 2.00")).to_be_visible()
+
+    step = race.get_by_role("button", name="Step")
+    expect(step).to_be_enabled()
+    step.focus()
+    notebook.page.keyboard.press("Enter")
+    notebook.wait_for("len(race.history[1])", 2)
+    notebook.page.keyboard.type("dd")
+    assert notebook.cell_ids() == cells
+    notebook.execute("race.settings = [each | {'K': 2} for each in race.settings]")
+    expect(race.get_by_role("combobox", name="K of q 2")).to_have_value("2")
 
 
 def test_a_closed_explorer_is_gone_and_the_others_stay(notebook, latent):

@@ -44,7 +44,9 @@ def vae() -> VAE:
 @pytest.fixture
 def shown(page: Page, vae: VAE) -> Page:
     """The explorer with its lower half hidden and q at the prior, ready to step."""
-    explorer = InferenceExplorer(vae, IMAGES, labels=range(30), training=(IMAGES, range(30)), hidden=HIDDEN, from_prior=True)
+    explorer = InferenceExplorer(
+        vae, IMAGES, labels=range(30), training=(IMAGES, range(30)), hidden=HIDDEN, from_prior=True
+    )
     return ready(page, explorer)
 
 

@@ -37,7 +37,9 @@ def shown(page: Page, vae: VAE) -> Page:
 
 def grey_of(canvas: Locator) -> np.ndarray:
     """Return the grey levels of a canvas, [height, width]."""
-    data, width = canvas.evaluate("(c) => [[...c.getContext('2d').getImageData(0, 0, c.width, c.height).data], c.width]")
+    data, width = canvas.evaluate(
+        "(c) => [[...c.getContext('2d').getImageData(0, 0, c.width, c.height).data], c.width]"
+    )
     return np.array(data[::4]).reshape(-1, width)
 
 

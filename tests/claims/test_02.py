@@ -199,6 +199,30 @@ def test_geometry_explained():
     assert np.mean(farthest) == pytest.approx(3.2, abs=0.2)
 
 
+def test_shells_explained():
+    """'radii of about √(1.5 d) and √(0.5 d), and a thickness that does not grow ... At d = 20, with four or five effective
+    draws ... At d = 50 the nearest prior draw is about 6.2 away and the posterior's shell has the radius 5.'"""
+    sizes, nearest, gaps = {}, [], {}
+    for d in (10, 20, 50):
+        found = []
+        for seed in SEEDS:
+            prior, noise = draws([seed, d], 2, 1024, d)
+            mean, log_w = np.sqrt(0.5), norm.logpdf(np.sqrt(2.0), prior, 1.0).sum(-1)
+            away = [np.linalg.norm(z - mean, axis=1) for z in (prior, mean + np.sqrt(0.5) * noise)]
+            assert [each.mean() for each in away] == pytest.approx([np.sqrt(1.5 * d), np.sqrt(0.5 * d)], rel=0.05)
+            assert away[0].std() < 0.9 and away[1].std() < 0.6
+            weights = np.exp(log_w - log_w.max())
+            found.append(
+                [weights.sum() ** 2 / (weights**2).sum(), np.average(away[0], weights=weights) - away[1].mean()]
+            )
+            if d == 50:
+                nearest.append(away[0].min())
+        sizes[d], gaps[d] = np.median(found, axis=0)
+    assert 3.5 < sizes[20] < 5.5 and sizes[50] < 3
+    assert gaps[10] < 0.2 and gaps[50] > 1
+    assert np.mean(nearest) == pytest.approx(6.2, abs=0.2)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_missed_peak_how(seed):
     """'The more informative the data, the worse the prior is as a place to look for the posterior.'"""

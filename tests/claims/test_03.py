@@ -262,3 +262,26 @@ def test_ex_verdict(seed):
     separate = np.hypot(without.std(), with_them.std()) / 10
     assert abs(with_them.mean() - without.mean()) < 3 * separate
     assert lecture()["gain_verdict"](with_them, without) == 1
+
+
+def test_by_hand_explained():
+    """'A degree of 6 or more ... With 0.6 ... 5 or less. For most of the points the evidence at its best degree is higher';
+    on a sloping line degree 1 is the best from the second point on, and each further one speaks against the others."""
+    here = lecture()
+    log_evidence, polynomials = here["log_evidence"], here["polynomials"]
+
+    def evidences(x, y, noise):
+        return np.array([log_evidence(polynomials(x, d), y, 1.0, noise) for d in range(10)])
+
+    x, y = here["draw_cubic"](np.random.default_rng(8), 15)
+    higher = []
+    for moved in range(15):
+        narrow, wide = (evidences(x, y + 2 * (np.arange(15) == moved), noise) for noise in (0.2, 0.6))
+        assert narrow.argmax() >= 6 and wide.argmax() <= 5
+        higher.append(wide.max() > narrow.max())
+    assert np.sum(higher) >= 10
+    line = [evidences(np.linspace(-0.9, 0.9, n), np.linspace(-0.9, 0.9, n), 0.2) for n in range(2, 9)]
+    assert [each.argmax() for each in line] == [1] * 7
+    behind = [each[1] - each[2:].max() for each in line]
+    assert behind[0] < 0.5 and behind[-1] > 1.5
+    assert (np.diff([each[1] - each[9] for each in line]) > 0).all()
