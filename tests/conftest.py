@@ -54,7 +54,9 @@ FIRST = (
     "test_cases.py",
     "test_whole_class.py",
     "11_denoising.ipynb",
+    "test_site.py",
     "test_release.py",
+    "test_playground.py",
     "test_bounds.py",
 )
 

@@ -17,6 +17,7 @@ from course_utils.widgets import (
     AscentExplorer,
     CurveExplorer,
     DensityExplorer,
+    InferenceExplorer,
     LatentExplorer,
     Playground,
     ProposalExplorer,
@@ -153,6 +154,7 @@ def test_colours_and_dashes_differ_between_curves_bars_and_levels():
         ({"sliders": {"mean": [MEANS]}}, r"slider 'mean' has the shape \(1, 5\)"),
         ({"sliders": {"mean": ["a", "b"]}}, "slider 'mean' is not an array of numbers"),
         ({"start": {"width": 1.0}}, "start names 'width', which is none of 'mean', 'scale'"),
+        ({"film": "width"}, "film names 'width', which is none of 'mean', 'scale'"),
         ({"steps": ("p",)}, "steps names 'p'"),
         ({"y_range": (1, 0)}, "y_range"),
     ],
@@ -595,3 +597,46 @@ def test_every_preset_of_the_playground_has_settings_that_there_are():
     assert len(PRESETS) == 6
     for _, settings, _ in PRESETS:
         Playground(**settings)
+
+
+BINARY = (IMAGES > 127).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": IMAGES}, "There are grey levels in images: draw zeros and ones"),
+        ({"images": BINARY[:, :, :2]}, r"images has the shape \(300, 2, 2\)"),
+        ({"labels": [1, 2]}, "There are 2 labels for the images, of which there are 300"),
+        ({"training": (IMAGES, range(300))}, "There are grey levels in the images of training"),
+        ({"training": (BINARY, [1])}, "There are 1 labels for the images of training, of which there are 300"),
+        ({"hidden": np.zeros(5, bool)}, r"hidden has the shape \(5,\) and the type bool; expected 6 booleans"),
+        ({"hidden": np.zeros(6)}, "the type float64; expected 6 booleans"),
+    ],
+)
+def test_what_cannot_be_painted_on_is_refused_in_one_sentence(changes, message):
+    with pytest.raises(CourseError, match=message):
+        InferenceExplorer(make_vae(), **{"images": BINARY} | changes)
+
+
+def test_an_inference_explorer_tells_what_is_painted_and_refuses_what_is_not_there():
+    explorer = InferenceExplorer(make_vae(), BINARY, hidden=np.arange(6) < 2)
+    assert repr(explorer) == "InferenceExplorer(latent_dim=4, images=200)"
+    np.testing.assert_array_equal(explorer.seen, np.arange(6) >= 2)
+    np.testing.assert_array_equal(explorer.x, np.where(explorer.seen, BINARY[0].ravel(), np.nan))
+    assert explorer.spec["order"] == [2, 3, 0]
+    before = explorer.paint, explorer.q, explorer.image
+    q = np.ones((2, 4))
+    for change in (
+        {"paint": "01?"}, {"paint": "01?012"}, {"image": 200}, {"q": q[:, :3]}, {"q": q * np.nan}, {"q": -q}
+    ):  # fmt: skip
+        with pytest.raises(CourseError):
+            explorer.set_trait(*next(iter(change.items())))
+    assert (explorer.paint, explorer.q, explorer.image) == before
+
+
+def test_an_encoder_that_the_page_cannot_run_is_refused():
+    other = make_vae()
+    other.encoder = nnx.Conv(1, 1, (3, 3), rngs=nnx.Rngs(0))
+    with pytest.raises(CourseError, match="this encoder is another network, a Conv"):
+        InferenceExplorer(other, BINARY)

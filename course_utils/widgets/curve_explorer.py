@@ -40,6 +40,7 @@ class CurveExplorer(FrameExplorer):
         x_range, y_range, bars_range: the ends of the axes; by default those of all the data, the same in all frames.
         bars_from: where the first bar begins.
         start: the values from which the sliders start, the nearest there is; by default the middle one.
+        film: the slider that a button lets play from end to end, if there is to be one.
         steps: names of curves to draw as filled steps centred on ``x``, such as histograms.
         colors: names of curves, bars and levels with their colours, where they should differ from the usual ones.
         label: a sentence that describes the picture to those who cannot see it.
@@ -69,6 +70,7 @@ class CurveExplorer(FrameExplorer):
         bars_range: Range | None = None,
         bars_from: float = 0.0,
         start: Mapping[str, float] | None = None,
+        film: str | None = None,
         steps: Sequence[str] = (),
         colors: Mapping[str, str] | None = None,
         label: str = "Curves that follow the sliders",
@@ -102,7 +104,7 @@ class CurveExplorer(FrameExplorer):
             "bars_from": float(bars_from),
         }
         readout = {**bars, **level} if readout is None else readout
-        super().__init__(values, buffer, spec, readout=readout, start=start or {}, label=label)
+        super().__init__(values, buffer, spec, readout=readout, start=start or {}, film=film, label=label)
 
 
 def _running_totals(bars: Mapping[str, Any], frames: tuple[int, ...]) -> list[Float[np.ndarray, "*frames"]]:

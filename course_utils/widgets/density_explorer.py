@@ -47,6 +47,7 @@ class DensityExplorer(FrameExplorer):
         curve_range: the ends of the curves' axis; by default those of all the data.
         x_label, y_label: what the axes show.
         start: the values from which the sliders start, the nearest there is; by default the middle one.
+        film: the slider that a button lets play from end to end, if there is to be one.
         colors: names of densities, points, paths and curves with their colours, where they should differ from the
             usual ones. What has the same name has the same colour.
         label: a sentence that describes the picture to those who cannot see it.
@@ -78,6 +79,7 @@ class DensityExplorer(FrameExplorer):
         x_label: str = "x",
         y_label: str = "y",
         start: Mapping[str, float] | None = None,
+        film: str | None = None,
         colors: Mapping[str, str] | None = None,
         label: str = "Densities that follow the sliders",
     ):
@@ -131,7 +133,14 @@ class DensityExplorer(FrameExplorer):
             "side": side and side | {"curves": curves},
         }
         super().__init__(
-            values, buffer, spec, readout=readout or {}, start=start or {}, label=label, densities=heights.bytes()
+            values,
+            buffer,
+            spec,
+            readout=readout or {},
+            start=start or {},
+            film=film,
+            label=label,
+            densities=heights.bytes(),
         )
 
 

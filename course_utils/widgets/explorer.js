@@ -26,6 +26,32 @@ function button(text, onClick) {
   return node;
 }
 
+/**
+ * Return the button that plays and pauses, `node`, and `pause()`. While it plays, `step()` is called once a frame until it
+ * returns false; then, or at a pause, comes `onPause()`. `beforePlay()` comes first.
+ */
+function player({ step, onPause, beforePlay = () => {} }) {
+  let frame = null;
+  const pause = () => {
+    if (frame === null) return;
+    cancelAnimationFrame(frame);
+    frame = null;
+    node.textContent = "Play";
+    onPause();
+  };
+  const run = () => {
+    frame = requestAnimationFrame(run);
+    if (!step()) pause();
+  };
+  const node = button("Play", () => {
+    if (frame !== null) return pause();
+    beforePlay();
+    node.textContent = "Pause";
+    frame = requestAnimationFrame(run);
+  });
+  return { node, pause };
+}
+
 /** Return a field for a number, which calls `onChange()` when what is typed is finished: JupyterLab takes Enter's own end. */
 function numberField({ name, min, max, onChange }) {
   const node = keepKeys(html("input", { type: "number", min, max, step: 1, "aria-label": name }));

@@ -37,6 +37,36 @@ function readoutTable(spec, data) {
   return { element: html("table", attributes, html("tbody", {}, ...rows)), draw };
 }
 
+const FRAMES_PER_SECOND = 10;
+
+/** Return the buttons that let the slider of `axis` play to its end, or go back to its beginning, and `close()`. */
+function filmOf({ axis, length, getPosition, setPosition, readout }) {
+  const at = () => getPosition()[axis];
+  const go = (index) => setPosition(getPosition().with(axis, index));
+  let next = 0;
+  // What changes many times a second is not to be read out.
+  const hush = (politeness) => readout?.setAttribute("aria-live", politeness);
+  const { node, pause } = player({
+    beforePlay() {
+      hush("off");
+      if (at() === length - 1) go(0);
+      next = performance.now() + 1000 / FRAMES_PER_SECOND;
+    },
+    step() {
+      if (performance.now() < next) return true;
+      next += 1000 / FRAMES_PER_SECOND;
+      go(Math.min(at() + 1, length - 1));
+      return at() < length - 1;
+    },
+    onPause: () => hush("polite"),
+  });
+  const reset = button("Reset", () => {
+    pause();
+    go(0);
+  });
+  return { element: html("div", { class: "vi-row" }, node, reset), close: pause };
+}
+
 /**
  * Draw an explorer that holds all of its frames, and keep it at the sliders' values. `build(spec, data)` returns what
  * differs between the explorers: the entries of the `legend`, the `picture`, and `parts` with `draw(position)` each.
@@ -45,12 +75,14 @@ function renderFrames({ model, el }, name, build) {
   const spec = model.get("spec");
   const data = numbers(model.get("data"), Float32Array);
   const share = sharing(model);
+  const getPosition = () => model.get("position");
+  const setPosition = (position) => {
+    // Setting it on the model is what draws it, at once and in all views.
+    model.set("position", position);
+    share.soon();
+  };
   const sliders = spec.sliders.map(({ name, texts }, axis) => {
-    const onInput = (index) => {
-      // Setting it on the model is what draws it, at once and in all views.
-      model.set("position", model.get("position").with(axis, index));
-      share.soon();
-    };
+    const onInput = (index) => setPosition(getPosition().with(axis, index));
     return slider({ name, min: 0, max: texts.length - 1, step: 1, onInput });
   });
   // Room for the widest value, so that nothing moves when a slider does.
@@ -61,10 +93,17 @@ function renderFrames({ model, el }, name, build) {
     html("div", { class: "vi-sliders", style: `--vi-value-width: ${widest}ch` }, ...sliders.map((s) => s.element)),
   );
   const { legend, picture, parts } = build(spec, data);
-  if (spec.readout.length) {
-    const readout = readoutTable(spec, data);
+  const readout = spec.readout.length ? readoutTable(spec, data) : null;
+  if (readout) {
     controls.append(readout.element);
     parts.push(readout);
+  }
+  const [axis, ends] = [spec.film, []];
+  if (axis !== null) {
+    const { length } = spec.sliders[axis].texts;
+    const film = filmOf({ axis, length, getPosition, setPosition, readout: readout?.element });
+    controls.prepend(film.element);
+    ends.push(film.close);
   }
 
   const draw = () => {
@@ -76,6 +115,6 @@ function renderFrames({ model, el }, name, build) {
   const root = html("div", { class: `vi-explorer vi-${name}-explorer`, role: "group", "aria-label": spec.label });
   root.append(html("div", { class: "vi-top" }, controls, html("div", { class: "vi-legend" }, ...legend)), picture);
   el.append(root);
-  const ends = [listen(model, "change:position", draw), share.close];
+  ends.push(listen(model, "change:position", draw), share.close);
   return () => ends.forEach((end) => end());
 }

@@ -25,6 +25,7 @@ class FrameExplorer(Explorer):
         spec: where they are in ``buffer``, and what else the page must know.
         readout: names with numbers to show as text.
         start: the values from which the sliders start, the nearest there is; by default the middle one.
+        film: the slider that a button lets play from end to end, if there is to be one.
         label: a sentence that describes the picture to those who cannot see it.
         traits: the values of a subclass's own traits.
     """
@@ -41,13 +42,16 @@ class FrameExplorer(Explorer):
         *,
         readout: Mapping[str, Float[ArrayLike, "*frames"]],
         start: Mapping[str, float],
+        film: str | None,
         label: str,
         **traits: Any,
     ):
         self._values = sliders
         check_names("start", start, sliders)
+        check_names("film", [] if film is None else [film], sliders)
         common = {
             "label": label,
+            "film": None if film is None else list(sliders).index(film),
             "sliders": [{"name": name, "texts": _texts(values)} for name, values in sliders.items()],
             "readout": [
                 buffer.add("readout", name, value) | {"decimals": _decimals(value)} for name, value in readout.items()

@@ -155,7 +155,6 @@ function render({ model, el }) {
   let { from_prior: fromPrior } = spec.start;
   let bound = null;
   let [x, seen, encoded, climb, history] = [null, null, null, null, []];
-  let frame = null;
   const done = () => history.length - 1;
 
   const sheet = paper({
@@ -239,23 +238,13 @@ function render({ model, el }) {
     drawBounds();
   };
   const again = () => done() >= MASKED_STEPS && restartClimb();
-  const stop = () => {
-    if (frame === null) return;
-    cancelAnimationFrame(frame);
-    frame = null;
-    play.textContent = "Play";
-    say();
-  };
-  const run = () => {
-    step();
-    frame = requestAnimationFrame(run);
-    if (done() >= MASKED_STEPS) stop();
-  };
-  const play = button("Play", () => {
-    if (frame !== null) return stop();
-    again();
-    play.textContent = "Pause";
-    frame = requestAnimationFrame(run);
+  const { node: play, pause: stop } = player({
+    beforePlay: again,
+    onPause: say,
+    step() {
+      step();
+      return done() < MASKED_STEPS;
+    },
   });
   const once = button("Step", () => {
     stop();

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from course_utils.models import MLP, VAE
 from course_utils.widgets import CurveExplorer, DensityExplorer, LatentExplorer, StyleExplorer
@@ -267,3 +267,35 @@ def test_three_sliders_choose_the_frame_of_a_curve(page):
         _, y = _corners(page.get_attribute("path[data-name=q]", "d"))[0]
         height = page.evaluate("document.querySelector('path[data-name=q]').ownerSVGElement.height.baseVal.value")
         assert 23 * (1 - y / height) == pytest.approx(heights[position], abs=0.01)
+
+
+def test_a_film_plays_to_its_end_pauses_and_begins_again(page):
+    heights = np.arange(8.0)
+    explorer = CurveExplorer(
+        {"a": [0, 1], "step": heights}, [0, 1], {"q": np.ones((1, 8, 2))}, readout={"n": heights[None]},
+        film="step", start={"a": 1, "step": 0},
+    )  # fmt: skip
+    show(page, explorer)
+    page.evaluate(
+        """() => {
+            window.seen = [];
+            model.on("change:position", () => seen.push(model.get("position")[1]));
+        }"""
+    )
+    page.get_by_role("button", name="Play").click()
+    assert page.get_attribute(".vi-readout", "aria-live") == "off"
+    page.wait_for_function("() => seen.length === 3")
+    page.get_by_role("button", name="Pause").click()
+    paused = page.evaluate("seen.length")
+    page.wait_for_timeout(250)
+    assert page.evaluate("seen.length") == paused
+    assert page.get_attribute(".vi-readout", "aria-live") == "polite"
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("() => model.get('position')[1] === 7")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    assert page.evaluate("seen") == [1, 2, 3, 4, 5, 6, 7]
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("() => seen.length > 8")
+    assert page.evaluate("seen.slice(7, 9)") == [0, 1]
+    page.get_by_role("button", name="Reset").click()
+    assert page.evaluate("model.get('position')") == [1, 0]

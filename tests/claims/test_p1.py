@@ -12,6 +12,8 @@ import scipy.special
 from tests.claims.cells import run_cells, take
 
 NOTEBOOK = "projects/p1_beam_search"
+# What a starter trains takes minutes, and few work on it: weekly is often enough.
+pytestmark = pytest.mark.slow
 TASK = ("setup", "imports", "machine", "draw", "posterior", "data", "beam-search", "measure", "known-tables")
 SEARCH = (
     "ex-softtopk-answer",
@@ -173,7 +175,7 @@ def test_known():
     np.testing.assert_allclose(np.exp(names["normalised"](names["machine"])), conditional, atol=1e-12)
 
 
-@pytest.mark.parametrize("data", [11, pytest.param(21, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("data", [11, 21])
 def test_likelihood_table(data):
     """The garden path is not left, however wide the beam. Even infinitely many sequences would not help ..."""
     names = by_likelihood(data)
@@ -194,7 +196,6 @@ def test_evidence_explained():
     assert ((tables[:, 4, 3, 5] - tables[:, 1, 3, 2]) < np.log(0.6 / 0.4)).all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("data", [11, 21])
 def test_picture_explained(data):
     """Training through the search wins clearly at every width from two on, and is far better than likelihood with infinitely
@@ -215,7 +216,6 @@ def test_picture_explained(data):
     assert local.mean(-1)[3] < 0.5 * gain.mean(-1)[3]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("data", [11, 21])
 def test_evidence_and_temperature_explained(data):
     """Trained through the search, it outweighs it by far, more than in the machine's own table. ... At small τ the two nearly
@@ -237,7 +237,6 @@ def test_evidence_and_temperature_explained(data):
     assert large.mean() > 0.04
 
 
-@pytest.mark.slow
 def test_directions():
     """In our runs [the softmax of the rest] did at least as well as the squared distances."""
     names = by_search(11)

@@ -13,6 +13,8 @@ from course_utils.montecarlo import monte_carlo
 from tests.claims.cells import run_cells, take
 
 NOTEBOOK = "projects/p2_dna_alignment"
+# What a starter trains takes minutes, and few work on it: weekly is often enough.
+pytestmark = pytest.mark.slow
 DEFINITIONS = (
     *("setup", "imports", "enumerate", "ex-smooth-answer", "take-up", "skew", "aligner", "batch", "batch-align"),
     *("ex-expected-answer", "truth", "evolve", "ex-lie-answer", "count", "objective"),
@@ -116,7 +118,6 @@ def test_truth():
         np.testing.assert_allclose(transitions[:, 2] + end, 1)
 
 
-@pytest.mark.slow
 def test_evolve_how():
     """F_1 + |y| log ¼ is exactly log p(y|x): so at the truth its gradient is zero on average, in all 18 parameters."""
     names, num = lecture(), 500
@@ -191,7 +192,6 @@ def test_gaps_explained():
         assert off[1.5].mean > true.mean()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("first", [10, 20, 30])
 def test_compare_table(first):
     """The error of scores learned without alignments is less than 1.5 times as large as with them; counting in best alignments with

@@ -15,6 +15,8 @@ from tests.claims.cells import run_cells, take
 
 SEEDS = range(6)
 NOTEBOOK = "projects/p3_mesh_upsampling"
+# What a starter trains takes minutes, and few work on it: weekly is often enough.
+pytestmark = pytest.mark.slow
 MESHES = ("setup", "imports", "sides", "levels", "body", "draw")
 NETWORKS = ("ex-mean-answer", "take-mean", "convolutions", "network", "midpoint-mesh", "players")
 
@@ -196,7 +198,6 @@ def trained():
     return run_cells(NOTEBOOK, *cells, "errors-measured", "detail", names=names)
 
 
-@pytest.mark.slow
 def test_errors_explained():
     """One sample is hardly better than the midpoints, and the generator trained by squared error beats all others. ... They are within a
     few percent of sqrt(1 + 1/K), those of a perfect sampler."""
@@ -211,7 +212,6 @@ def test_errors_explained():
         np.testing.assert_allclose(ratio, np.sqrt(1 + 1 / k), rtol=0.05)
 
 
-@pytest.mark.slow
 def test_detail_explained():
     """Left: squared error puts nearly all vertices between them, where the truth has almost none. ... The GAN finds both humps, though
     wider ones, and leaves the valley about half full. ... In hollows it stays too rough. Squared error's is about the same everywhere."""
@@ -237,7 +237,6 @@ def test_detail_explained():
     assert (hollow > 1.5 * np.sqrt((details["truth"][:, size < 0.016] ** 2).mean())).all()
 
 
-@pytest.mark.slow
 def test_predict_detail():
     """The generator trained by squared error has a tenth to a half of the truth's detail."""
     sizes = trained()["sizes"]
@@ -245,7 +244,6 @@ def test_predict_detail():
     assert ((share > 0.2) & (share < 0.4)).all()
 
 
-@pytest.mark.slow
 def test_take_lie():
     """The verdicts: squared error hardly varies, the GAN is honest, and with another shape's detail it ignores the place."""
     names = trained()

@@ -10,6 +10,8 @@ import pytest
 from tests.claims.cells import run_cells, take
 
 NOTEBOOK = "projects/p4_speech_slds"
+# What a starter trains takes minutes, and few work on it: weekly is often enough.
+pytestmark = pytest.mark.slow
 INFERENCE = (
     *("setup", "imports", "load", "ex-eliminate-answer", "ex-scores-answer", "instead-code", "instead-scores-code"),
     *("yours-code", "steps-code", "states-code", "smooth-code", "backward-code", "infer-code", "exact-code"),
@@ -102,7 +104,6 @@ def test_ex_boundaries():
     assert np.mean(generous) > 0.6 > 2 * np.mean(honest)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_segments_explained(seed):
     """ "The model changes its state less often than k-means does, and its boundaries are better for it. Still the plain rule

@@ -14,6 +14,8 @@ import scipy.special
 from tests.claims.cells import run_cells, take
 
 NOTEBOOK = "projects/p5_images_from_captions"
+# What a starter trains takes minutes, and few work on it: weekly is often enough.
+pytestmark = pytest.mark.slow
 SEEDS = range(5)
 WORLD = ("setup", "imports", "grammar", "shapes", "render", "split", "data", "measure", "reader", "ex-parts-answer")
 MODEL = (
@@ -211,7 +213,6 @@ def test_typed_code():
 # --- what is trained --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_table_explained():
     """The bag of words stays far below the model that knows the order, and below its own limit. New captions are drawn as well as seen
     ones. The nearest caption: at least one part is always wrong. New pairs are right about half as often. The shape suffers most. Size,
@@ -243,7 +244,6 @@ def test_table_explained():
     assert max(shares) == pytest.approx(0.4, abs=0.06)
 
 
-@pytest.mark.slow
 def test_bound_explained():
     """The bound is more than twenty nats below the limit, on seen captions too. ... The KL is about seven. The pictures of one caption move
     somewhat less than real ones."""
@@ -258,7 +258,6 @@ def test_bound_explained():
     assert np.mean(moves) < 0.95
 
 
-@pytest.mark.slow
 def test_typed_explained():
     """In the lower row the objects change places from picture to picture."""
     for names in runs():
@@ -277,7 +276,6 @@ def test_typed_explained():
         assert 0.2 < np.mean(rows) < 0.8
 
 
-@pytest.mark.slow
 def test_report_table():
     """A reader that looks at the picture finds hardly any right ones after the exchange; the four reports are told apart."""
     for names in runs():

@@ -12,6 +12,8 @@ from flax import nnx
 from tests.claims.cells import run_cells, take
 
 NOTEBOOK = "projects/p6_time_reversed_dynamics"
+# What a starter trains takes minutes, and few work on it: weekly is often enough.
+pytestmark = pytest.mark.slow
 SEEDS = range(5)
 EXACT = ("setup", "imports", "oscillator-code", "oscillator-simulate", "ex-kernel-answer", "kernel-use")
 NETWORK = ("network-code", "log-prob-code", "objective-code")
@@ -185,7 +187,6 @@ def test_report_explained():
             assert len(found) == 3 and all(abs(each) < 4.5 for each in found.values())
 
 
-@pytest.mark.slow
 def test_oscillator_explained():
     """The network is worst at the two ends."""
     names = run_cells(
@@ -308,7 +309,6 @@ def test_film_explained():
     np.testing.assert_allclose(step, cells + force * names["DELTA"], atol=1e-12)
 
 
-@pytest.mark.slow
 def test_well_learned():
     """On average the learned reversal is about a hundredth of a nat below the exact one."""
     names = with_cells(

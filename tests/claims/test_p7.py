@@ -15,6 +15,8 @@ from scipy.special import expit
 from tests.claims.cells import run_cells, take
 
 NOTEBOOK = "projects/p7_minimax"
+# What a starter trains takes minutes, and few work on it: weekly is often enough.
+pytestmark = pytest.mark.slow
 METHODS = ("setup", "imports", "as-objective", "methods-code", "consensus-code", "ex-extragradient-answer")
 J = np.array([[0.0, -1.0], [1.0, 0.0]])
 EYE = np.eye(2)
@@ -272,7 +274,6 @@ def kept_modes(names, seed, only=None):
     }
 
 
-@pytest.mark.slow
 def test_ring_explained():
     """Only R1 keeps nearly all of the eight modes. The cures of the bilinear game ... on average keep fewer modes than the two methods without a cure."""
     gains = []
@@ -286,7 +287,6 @@ def test_ring_explained():
     assert np.mean(gains) < -0.5
 
 
-@pytest.mark.slow
 def test_directions():
     """RING_STEP to 0.1 and RING_STEPS to 2,000 ...: expect simultaneous updates to keep seven or more modes, and R1 to have lost its lead."""
     names = ring(**{"ring-data": {"RING_STEPS, GAMMA = 0.2, 1500, 0.3": "RING_STEPS, GAMMA = 0.1, 2000, 0.3"}})

@@ -10,6 +10,8 @@ import pytest
 from tests.claims.cells import run_cells, take
 
 NOTEBOOK = "projects/p8_model_based_rl"
+# What a starter trains takes minutes, and few work on it: weekly is often enough.
+pytestmark = pytest.mark.slow
 TRAINED = ("setup", "imports", "pendulum-code", "simulate-code", "world-code", "unroll-code", "ex-elbo-answer",
            "objective-code", "data-code", "train")  # fmt: skip
 PLAYED = ("ex-cem-answer", "planners-code", "search-code", "gradient-code", "filter-code", "episode-code",
@@ -46,7 +48,6 @@ def test_pendulum(seed):
         np.testing.assert_allclose(paid, -reward, atol=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 10, 20])
 def test_noise_explained(first):
     """The ELBO is below the log-likelihood of the noise ... The regression's σ has to pay for the noise at both ends of a step."""
@@ -58,7 +59,6 @@ def test_noise_explained(first):
     assert max(history.objective[-100:].mean() for history in names["histories"]) < of_noise
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 10, 20])
 def test_returns_explained(first):
     """What the world model loses is small beside the 1,100 between chance and the true dynamics. Without the latent
@@ -78,7 +78,6 @@ def test_returns_explained(first):
         assert abs(mean[f"{name}, by cem"] - mean[f"{name}, by gradient"]) < 60
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 10, 20])
 def test_reports_explained(first):
     """Of the honest curves, the one from a single measurement is higher at all steps ... The second kind of lie shows at
