@@ -197,6 +197,7 @@ async def measure_drag(page: Page, name: str) -> dict[str, float]:
     """Drag the slider to and fro and return what the frames show."""
     tracks = {"interact": ".widget-interact .noUi-base", "explorer": ".vi-latent-explorer input[type=range]"}
     track = page.locator(tracks[name]).first
+    await track.scroll_into_view_if_needed()
     box = await track.bounding_box()
     inset = 0 if name == "interact" else 8
     left, width, y = box["x"] + inset, box["width"] - 2 * inset, box["y"] + box["height"] / 2
@@ -279,7 +280,7 @@ async def measure(rounds: int) -> dict[str, dict[str, float]]:
                 await page.evaluate(RUN_ALL)
                 await page.locator(".widget-interact img").wait_for(timeout=120_000)
                 for shown in (".vi-latent-explorer", ".widget-interact"):
-                    await page.locator(shown).scroll_into_view_if_needed()
+                    await page.locator(shown).first.scroll_into_view_if_needed()
                 await page.evaluate(WATCH)
                 for number in range(-1, rounds):
                     for name in drags:
