@@ -223,7 +223,7 @@ function render({ model, el }) {
         { inputs: width, outputs: size, activation: "sigmoid" },
       ];
       look = {
-        ...message, latent, side, numImages: labels.length, decode: decoder(layers, message.decoder), fresh: true,
+        ...message, latent, side, numImages: labels.length, decode: mlp(layers, message.decoder), fresh: true,
       };
       look.kl = meanKl(look);
       rate = message.rate ?? rate;
