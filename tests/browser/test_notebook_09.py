@@ -12,6 +12,7 @@ SHORTER = {
     "EPOCHS, BATCH_SIZE, LEARNING_RATE = 11,": "EPOCHS, BATCH_SIZE, LEARNING_RATE = 1,",
     "WARM_UP, WARMED_STEPS = 250, 1000": "WARM_UP, WARMED_STEPS = 25, 100",
     "objective_2d, 600": "objective_2d, 60",
+    "num_steps=400,": "num_steps=40,",
     "NUM_IMAGES, K = 1500, 100": "NUM_IMAGES, K = 300, 100",
     "STEPS_PER_IMAGE, SAMPLES_PER_STEP = 300, 4": "STEPS_PER_IMAGE, SAMPLES_PER_STEP = 30, 4",
 }
