@@ -396,7 +396,14 @@ def test_a_prediction_can_be_locked_in_and_is_there_when_one_comes_back(address,
 
 
 ALL_RENDERED = """() => !document.querySelector(".math:not(:has(.katex))")"""
-PAGES = (PAGE, "index.html", "gallery.html", "bibliography.html", "instructor.html", "notation.html", "search.html")
+PAGES = [
+    PAGE,
+    "index.html",
+    *(
+        pytest.param(f"{name}.html", marks=pytest.mark.slow)
+        for name in ("gallery", "bibliography", "instructor", "notation", "search")
+    ),
+]
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -474,6 +481,7 @@ def test_the_site_links_to_the_slides(site, address, visit):
     assert page.get_by_role("heading", name="0 · Start here").is_visible()
 
 
+@pytest.mark.slow
 def test_a_chapter_is_printed_with_its_figures(browser, cache, tmp_path):
     printed = write_pdf(PROJECT, tmp_path / "p0.pdf", cache).read_bytes()
     assert printed.startswith(b"%PDF") and printed.count(b"/Subtype /Image") >= 1
