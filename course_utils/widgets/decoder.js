@@ -14,8 +14,8 @@ const ACTIVATIONS = {
   identity: (x) => x,
 };
 
-/** Write `activation(kernel @ input + bias)` to `output`; `kernel` is stored row by row of outputs, `bias` after it. */
-function linear(weights, start, input, output, activation) {
+/** Write `kernel @ input + bias` to `output`; `kernel` is stored row by row of outputs, `bias` after it. */
+function linear(weights, start, input, output) {
   const width = input.length;
   const height = output.length;
   const bias = start + width * height;
@@ -34,15 +34,15 @@ function linear(weights, start, input, output, activation) {
       sumC += value * weights[c + i];
       sumD += value * weights[d + i];
     }
-    output[row] = activation(sumA + weights[bias + row]);
-    output[row + 1] = activation(sumB + weights[bias + row + 1]);
-    output[row + 2] = activation(sumC + weights[bias + row + 2]);
-    output[row + 3] = activation(sumD + weights[bias + row + 3]);
+    output[row] = sumA + weights[bias + row];
+    output[row + 1] = sumB + weights[bias + row + 1];
+    output[row + 2] = sumC + weights[bias + row + 2];
+    output[row + 3] = sumD + weights[bias + row + 3];
   }
   for (; row < height; row++) {
     let sum = 0;
     for (let i = 0; i < width; i++) sum += input[i] * weights[start + row * width + i];
-    output[row] = activation(sum + weights[bias + row]);
+    output[row] = sum + weights[bias + row];
   }
 }
 
@@ -53,7 +53,10 @@ export function mlp(layers, weights) {
     let values = Float32Array.from(inputs);
     let start = 0;
     layers.forEach((layer, i) => {
-      linear(weights, start, values, outputs[i], ACTIVATIONS[layer.activation]);
+      linear(weights, start, values, outputs[i]);
+      // In a loop of its own, so that the loops above stay the same compiled code for all activations.
+      const activation = ACTIVATIONS[layer.activation];
+      for (let row = 0; row < layer.outputs; row++) outputs[i][row] = activation(outputs[i][row]);
       start += (layer.inputs + 1) * layer.outputs;
       values = outputs[i];
     });
