@@ -85,7 +85,7 @@ function paper({ height, width, label, getPixels, getTool, onPaint, onEnd }) {
   });
   moveCursor();
   return {
-    element: html("div", { class: "vi-sheet" }, canvas, cursor),
+    element: html("div", { class: "vi-page" }, canvas, cursor),
     draw(pixels) {
       for (let i = 0; i < pixels.length; i++) {
         // A chequered blue, which no shade of ink is.
