@@ -54,7 +54,7 @@ def ready(page: Page, explorer: InferenceExplorer) -> Page:
     show(page, send_library("jax-js"))
     show(page, explorer)
     page.add_style_tag(content=explorer._css)
-    expect(page.get_by_role("button", name="Step")).to_be_enabled()
+    expect(page.get_by_role("button", name="Step")).to_be_enabled(timeout=60_000)
     return page
 
 
