@@ -98,24 +98,8 @@ function raceOf(model, spec, set) {
 
 /** Return the buttons of the race, which `step()` until it returns false: their elements, `pause()` and `enable()`. */
 function controlsOf({ step, isOver, onPause, onReset, onFresh }) {
-  let frame = null;
-  const pause = () => {
-    if (frame === null) return;
-    cancelAnimationFrame(frame);
-    frame = null;
-    play.textContent = "Play";
-    onPause();
-  };
-  const run = () => {
-    frame = requestAnimationFrame(run);
-    if (!step() || isOver()) pause();
-  };
-  const play = button("Play", () => {
-    if (frame !== null) return pause();
-    if (isOver()) return;
-    play.textContent = "Pause";
-    frame = requestAnimationFrame(run);
-  });
+  // A step that ends the race is its last, and Play after that takes none.
+  const { node: play, pause } = player({ step: () => !isOver() && step() && !isOver(), onPause });
   const afterPause = (action) => () => {
     pause();
     action();
