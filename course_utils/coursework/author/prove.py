@@ -12,9 +12,9 @@ import msgspec
 import nbformat
 from nbformat import NotebookNode
 
-from course_utils.coursework.grade.answers import Given, Plan, check_step
+from course_utils.coursework.grade.answers import Given
 from course_utils.coursework.grade.judge import agrees
-from course_utils.coursework.grade.key import REFERENCE_LIMITS, make_key, reference_plans, stripped_checks
+from course_utils.coursework.grade.key import REFERENCE_LIMITS, key_of, key_programs
 from course_utils.coursework.grade.types import ExpectedCheck
 from course_utils.coursework.run.kernels import Kernels, find_kernels
 from course_utils.coursework.run.program import Outcome, Program, Step
@@ -31,15 +31,15 @@ from course_utils.coursework.source.notebooks import (
 )
 from course_utils.coursework.source.solutions import solution_of
 
-SEED, OTHER_SEEDS = "first seed", ("other seed 0", "other seed 1", "other seed 2")
+SEEDS = SEED, *_ = "first seed", "other seed 0", "other seed 1", "other seed 2"
 MIN_DECISIONS = 20
-STUB = "-stub"
+STUB = "stub"
 
 
 def prove(path: Path, kernels: Kernels, cache: Path) -> list[str]:
     """Return what is wrong with the exercises of one source notebook, a sentence each; nothing if they can be graded.
 
-    It runs the notebook's checks: the reference twice with one seed and once with each of some others, and the stubs.
+    For each exercise one process runs the check of the stub, then of the reference: twice with one seed, once with some others.
 
     Args:
         kernels: without walls, for what runs is trusted.
@@ -48,20 +48,21 @@ def prove(path: Path, kernels: Kernels, cache: Path) -> list[str]:
     source = read_notebook(path)
     given = Given(source)
     wrong = _left_of_solutions(source, path.name) + _leaning_on_others(source)
+    programs = [_in_rounds(program, given) for program in key_programs(source, given)]
     try:
-        key = make_key(path, SEED, kernels, cache)
+        outcomes = run(programs, SEED, REFERENCE_LIMITS, kernels, cache=cache)
+        key = key_of(path.name, source, given, SEED, outcomes)
     except NotebookError as error:
         return [*wrong, str(error)]
-    outcomes = _run_rounds(source, given, kernels, cache)
     for expected in key.exercises:
-        drawn, stub = outcomes[expected.name], outcomes[expected.name + STUB]
+        found = outcomes[expected.name]
         names = [check.name for check in expected.checks]
         if len(set(names)) < len(names):
             wrong.append(f"{expected.name}: two of its checks have the same name.")
         if all(check.visible for check in expected.checks):
             wrong.append(f"{expected.name}: it has no hidden check.")
         for check in expected.checks:
-            wrong += [f"{expected.name}: {check.name!r} {problem}" for problem in _problems(check, drawn, stub)]
+            wrong += [f"{expected.name}: {check.name!r} {problem}" for problem in _problems(check, found)]
     return wrong
 
 
@@ -77,16 +78,9 @@ def prove_all(paths: list[Path]) -> Iterator[tuple[Path, list[str]]]:
             yield path, prove(path, kernels, Path(cache))
 
 
-def _run_rounds(source: NotebookNode, given: Given, kernels: Kernels, cache: Path) -> dict[str, Outcome]:
-    """Return what is heard of each reference with several seeds, and of each stub."""
-    plans = reference_plans(source, given, stripped_checks(given))
-    programs = [program for plan in plans for program in (_rounds(plan), _stub(plan, given))]
-    return run(programs, SEED, REFERENCE_LIMITS, kernels, cache=cache)
-
-
-def _problems(check: ExpectedCheck, drawn: Outcome, stub: Outcome) -> Iterator[str]:
+def _problems(check: ExpectedCheck, found: Outcome) -> Iterator[str]:
     """Yield what is wrong with one check, given what it said with several seeds and of a stub."""
-    again, *others = (_values(check.name, drawn, seed) for seed in (SEED, *OTHER_SEEDS))
+    again, *others = (_values(check.name, found, seed) for seed in SEEDS)
     if again is None or not _same(check, check.values, again):
         yield "gives other values when it is run again with the same seed."
     # What is nearly the same for any seed could be guessed, or learned by heart.
@@ -97,7 +91,7 @@ def _problems(check: ExpectedCheck, drawn: Outcome, stub: Outcome) -> Iterator[s
         yield f"is only a verdict, not a value, nor at least {MIN_DECISIONS} decisions."
     if "nan" in check.values.flat:
         yield "is nan for the reference."
-    if _values(check.name, stub, "") is not None:
+    if _values(check.name, found, STUB) is not None:
         yield "has a value although nothing was answered."
 
 
@@ -115,25 +109,19 @@ def _values(name: str, outcome: Outcome, seed: str) -> Values | None:
     return None
 
 
-def _rounds(plan: Plan) -> Program:
-    """Return the reference's program with its check once for each seed, in one process."""
-    steps = [_seeded(plan.program.steps[-1], seed) for seed in (SEED, *OTHER_SEEDS)]
-    return msgspec.structs.replace(plan.program, steps=(*plan.program.steps[:-1], *steps))
+def _in_rounds(program: Program, given: Given) -> Program:
+    """Return a reference's program with the stub and its check in front of the answer, and the check for other seeds at the end."""
+    (exercise,) = (each for each in given.exercises if each.name == program.exercise)
+    check = next(step for step in program.steps if step.cell == exercise.check.id)
+    stub = Step("stub", given.stubs[exercise.answer.id], author="student")
+    first = next(i for i, step in enumerate(program.steps) if step.author == "student")
+    seeded = [_in_round(check, seed, f"import os\nos.environ[{SEED_VARIABLE!r}] = {seed!r}\n") for seed in SEEDS]
+    steps = (*program.steps[:first], stub, _in_round(check, STUB), *program.steps[first:], *seeded)
+    return msgspec.structs.replace(program, steps=steps)
 
 
-def _seeded(step: Step, seed: str) -> Step:
-    source = f"import os\nos.environ[{SEED_VARIABLE!r}] = {seed!r}\n{step.source}"
-    return msgspec.structs.replace(step, cell=f"{step.cell}/{seed}", source=source)
-
-
-def _stub(plan: Plan, given: Given) -> Program:
-    """Return what runs the check of an answer that was never written."""
-    exercise = plan.exercise
-    check = check_step(exercise, stripped_checks(given)[exercise.name], given.asked[exercise.name])
-    course = [step for step in plan.program.steps if step.author == "course"][:-1]
-    stub = Step("stub", given.stubs[exercise.answer.id])
-    steps = (*course, stub, msgspec.structs.replace(check, cell=f"{check.cell}/"))
-    return Program(exercise.name + STUB, steps)
+def _in_round(check: Step, name: str, before: str = "") -> Step:
+    return msgspec.structs.replace(check, cell=f"{check.cell}/{name}", source=before + check.source)
 
 
 def _leaning_on_others(source: NotebookNode) -> list[str]:

@@ -367,6 +367,11 @@ def check_step(exercise: Exercise, check: str, asked: Iterable[str]) -> Step:
     return Step(exercise.check.id, f"{APART}_apart.run_apart({check!r}, {sorted(asked)}, globals())")
 
 
+def explained_step(exercise: Exercise, check: str, asked: Iterable[str], cell: str) -> Step:
+    """Return the step, heard of as ``cell``, that runs a check with all that it says to whoever wrote it."""
+    return Step(cell, f"{APART}_apart.run_explained({check!r}, {sorted(asked)}, globals())")
+
+
 def lecture_names_used(plan: Plan, submitted: Submitted, given: Given) -> list[str]:
     """Return the lecture's variables that the student's cells use and that nothing which is run defines."""
     steps = [step for step in plan.program.steps if step.author == "student"] if plan.program else []

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from nbformat import NotebookNode
 
-from course_utils.coursework.grade.answers import Given, Plan, check_step, plans, read_submitted
+from course_utils.coursework.grade.answers import Given, Plan, explained_step, plans, read_submitted
 from course_utils.coursework.grade.judge import agrees
 from course_utils.coursework.grade.stripping import visible_and_hidden, without_truth
 from course_utils.coursework.grade.types import AnswerKey, ExpectedCheck, ExpectedExercise
@@ -23,7 +23,7 @@ from course_utils.coursework.source.notebooks import (
     read_notebook,
 )
 
-HIDDEN = "-hidden"
+EXPLAINED, HIDDEN = "-explained", "-hidden"
 REFERENCE_LIMITS = Limits(seconds_per_cell=120)
 # What JAX calls a compiled program that somebody's function without a name of its own is a part of.
 MADE_OF_FUNCTIONS = {"_lambda", "_lambda_", "<lambda>", "_unnamed_function", "scan", "while", "cond", "_piecewise"}
@@ -53,38 +53,44 @@ def make_key(path: Path, seed: str, kernels: Kernels, cache: Path | None = None)
         raise NotebookError(
             f"{path} holds no solutions: it is a student's copy. Grade in the repository that it was released from."
         )
-    stripped = reference_plans(source, given, stripped_checks(given))
-    found = run([plan.program for plan in stripped], seed, REFERENCE_LIMITS, kernels, cache=cache)
-    explained = run(
-        [_with_explanations(plan, given) for plan in stripped], seed, REFERENCE_LIMITS, kernels, explained=True
-    )
+    outcomes = run(key_programs(source, given), seed, REFERENCE_LIMITS, kernels, cache=cache)
     if cache:
         forget_answers(cache, source)
-    exercises = tuple(
-        _expected(exercise, found[exercise.name], explained[exercise.name], path.name) for exercise in given.exercises
-    )
-    return AnswerKey(path.name, digest_of_source(source), seed, exercises)
+    return key_of(path.name, source, given, seed, outcomes)
+
+
+def key_programs(source: NotebookNode, given: Given) -> list[Program]:
+    """Return what runs each reference solution with its check twice: as graded, and then as it stands in the source."""
+    return [_with_explanations(plan, given) for plan in reference_plans(source, given, stripped_checks(given))]
+
+
+def key_of(name: str, source: NotebookNode, given: Given, seed: str, outcomes: dict[str, Outcome]) -> AnswerKey:
+    """Return the answer key of the notebook ``name``, from what was heard of its :func:`key_programs`.
+
+    Raises:
+        NotebookError: as :func:`make_key` does.
+    """
+    exercises = tuple(_expected(exercise, outcomes[exercise.name], name) for exercise in given.exercises)
+    return AnswerKey(name, digest_of_source(source), seed, exercises)
 
 
 def _with_explanations(plan: Plan, given: Given) -> Program:
-    """Return a reference's program with the check as it stands in the source, its hidden part in a step of its own."""
     exercise, asked = plan.exercise, given.asked[plan.exercise.name]
     visible, hidden = visible_and_hidden(exercise.check.source)
     # What the visible part defines, the hidden one uses: so it is run again, and what it says is passed over.
-    steps = [check_step(exercise, visible, asked)]
+    steps = [explained_step(exercise, visible, asked, exercise.check.id + EXPLAINED)]
     if hidden:
-        both = check_step(exercise, f"{visible}\n{hidden}", asked)
-        steps.append(msgspec.structs.replace(both, cell=exercise.check.id + HIDDEN))
-    return msgspec.structs.replace(plan.program, steps=(*plan.program.steps[:-1], *steps))
+        steps.append(explained_step(exercise, f"{visible}\n{hidden}", asked, exercise.check.id + HIDDEN))
+    return msgspec.structs.replace(plan.program, steps=(*plan.program.steps, *steps))
 
 
-def _expected(exercise: Exercise, found: Outcome, explained: Outcome, notebook: str) -> ExpectedExercise:
+def _expected(exercise: Exercise, found: Outcome, notebook: str) -> ExpectedExercise:
     check, where = exercise.check.id, f"{notebook}: the reference solution of {exercise.name}"
     records = found.records.get(check, ())
-    visible = explained.records.get(check, ())
-    every = explained.records.get(check + HIDDEN, visible)
+    visible = found.records.get(check + EXPLAINED, ())
+    every = found.records.get(check + HIDDEN, visible)
     if not len(records) == len(every) > 0 or found.ended != Ended.FINISHED:
-        errors = "; ".join([*found.errors.values(), *explained.errors.values()])[-300:]
+        errors = "; ".join(found.errors.values())[-300:]
         raise NotebookError(
             f"{where} does not get through its checks ({len(records)} of {len(every)} spoke; {found.ended}): "
             f"run `course release --check`. {errors}"
