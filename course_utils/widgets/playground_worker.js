@@ -44,12 +44,15 @@ function halved(images, side) {
 /** Draw each pixel of the images in `rows` as Bernoulli(grey level / 255), or cut it at 1/2: zeros and ones. */
 function binarize(next, images, rows, dataDim, cut) {
   const x = new Float32Array(rows.length * dataDim);
-  let bits = 0;
-  for (let i = 0; i < x.length; i++) {
-    const grey = images[rows[Math.floor(i / dataDim)] * dataDim + (i % dataDim)];
-    // 16 random bits a pixel, as in course_utils.data.
-    bits = i % 2 ? bits >>> 16 : next();
-    x[i] = cut ? grey > 127 : (bits & 0xffff) < grey * 257;
+  let i = 0;
+  for (const row of rows) {
+    const image = images.subarray(row * dataDim, (row + 1) * dataDim);
+    for (let pixel = 0; pixel < dataDim; pixel += 2) {
+      // 16 random bits a pixel, as in course_utils.data.
+      const bits = cut ? 0x7fff_7fff : next();
+      x[i++] = (bits & 0xffff) < image[pixel] * 257 ? 1 : 0;
+      x[i++] = bits >>> 16 < image[pixel + 1] * 257 ? 1 : 0;
+    }
   }
   return x;
 }
