@@ -28,7 +28,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-PACKAGE = Path(__file__).resolve().parent.parent / "course_utils"
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE, PROJECTS = ROOT / "course_utils", ROOT / "notebooks" / "projects"
 CHECKED = sorted(
     f"course_utils.{path.stem}"
     for path in PACKAGE.glob("*.py")
@@ -73,6 +74,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes longest; leave out, by name, what this machine cannot have: a skip looks like a forgotten test."""
+    for item in items:
+        if item.path.is_relative_to(PROJECTS):
+            item.add_marker("slow")
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
     is_root = os.name != "posix" or os.geteuid() == 0
     left_out = {

@@ -17,7 +17,7 @@ test: setup
 
 claims: setup
 	@$(VENV_PYTHON) -m pytest tests/claims -m "slow or not slow" --durations=10 -n auto
-	@$(VENV_PYTHON) -m pytest tests --ignore tests/claims -m slow --durations=10 -n auto
+	@$(VENV_PYTHON) -m pytest --ignore tests/claims -m slow --durations=10 -n auto
 
 lint: setup
 	@$(VENV_PYTHON) -m ruff format --check --quiet .

@@ -196,7 +196,11 @@ def test_only_the_reference_is_right(path, kernels, cache):
                 assert advice(mark), what
 
 
-@per_notebook
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow if path in STARTERS else ()) for path in SOURCES],
+    ids=lambda path: path.stem[:2],
+)
 def test_every_exercise_can_be_graded(path, kernels, cache):
     assert prove(path, kernels, cache) == []
 

@@ -26,8 +26,8 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 def main() -> None:
     """Import the modules that are named on the command line, then open rooms until the input ends."""
-    # Optional parts of jsonschema and ipykernel which nothing here needs; importing them takes a second.
-    sys.modules["rfc3987_syntax"] = sys.modules["debugpy"] = None
+    # An optional part of ipykernel which nothing here needs; to import it takes half a second.
+    sys.modules["debugpy"] = None
     for name in ["ipykernel.ipkernel", "ipykernel.kernelapp", *sys.argv[1:]]:
         # Some of it may not be installed; whoever imports it will hear of it.
         with contextlib.suppress(ImportError):
