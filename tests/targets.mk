@@ -3,8 +3,8 @@
 help: help-authors
 
 help-authors:
-	@echo "make test       run every test"
-	@echo "make claims     test every claim of the notebooks, and all else that takes minutes"
+	@echo "make test       run the tests, and the lectures as tests (half an hour on two cores)"
+	@echo "make claims     run what a week can wait for: the project starters, and every claim that takes minutes"
 	@echo "make lint       see whether ruff finds something, or would lay something out otherwise"
 	@echo "make bench      measure the course against its peers"
 	@echo "make reproduce  set our test log-likelihoods beside the published ones (half an hour)"
