@@ -49,6 +49,11 @@ LIMITS = Limits(seconds_per_cell=120)
 SUBMITTED_NOTHING = Submitted(())
 
 per_notebook = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem[:2])
+starters_weekly = pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow if path in STARTERS else ()) for path in SOURCES],
+    ids=lambda path: path.stem[:2],
+)
 
 
 @per_notebook
@@ -161,7 +166,7 @@ def cache():
     return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
-@per_notebook
+@starters_weekly
 def test_only_the_reference_is_right(path, kernels, cache):
     """The stub is not attempted, the reference is right, and every seeded wrong answer is wrong, with a hint."""
     given = Given(read_notebook(path))
@@ -196,11 +201,7 @@ def test_only_the_reference_is_right(path, kernels, cache):
                 assert advice(mark), what
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=pytest.mark.slow if path in STARTERS else ()) for path in SOURCES],
-    ids=lambda path: path.stem[:2],
-)
+@starters_weekly
 def test_every_exercise_can_be_graded(path, kernels, cache):
     assert prove(path, kernels, cache) == []
 
