@@ -427,6 +427,8 @@ def test_the_log_joint_is_known_as_far_as_a_draw_can_reach():
     axes = [each["first"] + each["spacing"] * np.arange(161) for each in explorer.spec["axes"]]
     np.testing.assert_allclose([axes[0][[0, -1]], axes[1][[0, -1]]], [[-3.25, 4.25], [-5.25, 5.25]])
     assert values[7, 30] == np.float32(-(axes[0][30] ** 2) - axes[1][7] ** 2)
+    assert explorer.spec["bars_range"] == [-6, 0]
+    assert ProposalExplorer(bowl, -1.0, bars_range=(-20.0, 0.5)).spec["bars_range"] == [-20, 0.5]
 
 
 def test_q_of_the_page_is_a_normal_in_python():
@@ -444,6 +446,7 @@ def test_q_of_the_page_is_a_normal_in_python():
     ("changes", "message"),
     [
         ({"log_joint": lambda z: z}, r"has the shape \(161, 161, 2\); expected \(161, 161\)"),
+        ({"bars_range": (0.0, -20.0)}, r"bars_range is .*; expected two numbers, the smaller one first"),
         ({"log_joint": lambda z: "text"}, "log_joint is not an array of numbers"),
         ({"log_joint": lambda z: np.where(z[..., 0] > 0, 0, -np.inf)}, "log_joint is not finite everywhere"),
         ({"log_joint": lambda z: -1e300 * (z**2).sum(-1)}, "log_joint is not finite everywhere"),

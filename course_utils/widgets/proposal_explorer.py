@@ -39,6 +39,7 @@ class ProposalExplorer(Explorer):
         num_draws: how many draws of q are weighed.
         seed: makes the noise; the page's button for new draws adds one to it.
         x_range, y_range: the ends of the axes, within which the mean of q stays.
+        bars_range: the ends of the axis of the two estimates, in nats; by default from 5 below ``log_evidence`` to 1 above.
         x_label, y_label: what the axes show.
         evidence_label: what the log-evidence is called, such as ``log p(y)``.
         label: a sentence that describes the picture to those who cannot see it.
@@ -71,6 +72,7 @@ class ProposalExplorer(Explorer):
         seed: int = 0,
         x_range: Range = (-3.0, 3.0),
         y_range: Range = (-3.0, 3.0),
+        bars_range: Range | None = None,
         x_label: str = "z₁",
         y_label: str = "z₂",
         evidence_label: str = "log p(x)",
@@ -112,7 +114,7 @@ class ProposalExplorer(Explorer):
             "evidence": float(log_evidence),
             "evidence_label": evidence_label,
             "bars_label": "Bars: the estimates of the log-evidence and the ELBO, and the effective share of the draws",
-            "bars_range": [float(log_evidence) - 5, float(log_evidence) + 1],
+            "bars_range": axis_ends("bars_range", bars_range or (log_evidence - 5, log_evidence + 1), []),
             "colors": {
                 "posterior": plots.BLUE,
                 "q": plots.VERMILION,

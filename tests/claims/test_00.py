@@ -23,7 +23,7 @@ def test_sliders_explained():
 
 
 def test_predictions():
-    """99 % costs 0.01 nats or 4.6."""
+    """With two answers, 99 % costs 0.01 nats if you are right and 4.6 if you are wrong."""
     assert round(-np.log(0.99), 2) == 0.01
     assert round(-np.log(1 - 0.99), 1) == 4.6
 

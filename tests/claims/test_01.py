@@ -48,7 +48,7 @@ def optimizer(num_steps):
 
 @pytest.mark.slow
 def test_wiggle_explained():
-    """'The tall wiggle comes first ... after 2000 steps their error is more than ten times that of thirty-two.'"""
+    """'The tall wiggle comes first: after 60 steps 15 % of its error is left, against 24 % on the right. ... after 2000 steps their error is more than ten times that of thirty-two.'"""
     names, x = lecture(), lecture()["x_grid"]
     adam, left_first = optax.adam(0.01), []
     for seed in SEEDS:
@@ -62,9 +62,12 @@ def test_wiggle_explained():
             squares = (history.recorded - names["wiggle"](x[:, 0])) ** 2
             errors[width] = np.sqrt(squares.mean(1)[-1])
             if width == 32:
-                # The share that is left of each half's error above the best straight line, after 40 steps.
+                # The share that is left of each half's error after 60 steps.
                 halves = [np.sqrt(squares[:, x[:, 0] < 0].mean(1)), np.sqrt(squares[:, x[:, 0] > 0].mean(1))]
-                left_first.append(halves[0][60] / halves[0][0] < halves[1][60] / halves[1][0])
+                left, right = (half[60] / half[0] for half in halves)
+                left_first.append(left < right)
+                if seed == 0:  # the notebook's
+                    assert [left, right] == pytest.approx([0.15, 0.24], abs=0.04)
         assert errors[2] > 10 * errors[32], seed
     assert np.mean(left_first) > 0.7
 
@@ -100,7 +103,8 @@ def test_density_explained():
 
 @pytest.mark.slow
 def test_pair_explained():
-    """'Two scales lose about 0.3 nats: each output alone is modelled well'"""
+    """'Two scales lose about 0.25 nats against the whole covariance, and 0.28 against the truth: they cannot describe the
+    correlation.'"""
     names = lecture()
 
     def objective(model, batch, key):
@@ -112,17 +116,17 @@ def test_pair_explained():
         for full in (False, True):
             model, _ = climb(objective, names["PairNetwork"](seed, full=full), seed, 1000, data=pairs)
             scores.append(float(objective(model, test, None)))
-            factor = np.asarray(model(test[0])[1])
-            variances = np.einsum("nij,nij->ni", factor, factor)
-            assert np.abs(variances.mean(0) - 1).max() < 0.1
         r = names["true_correlation"](test[0])
-        assert scores[1] - scores[0] == pytest.approx(0.3, abs=0.08)
-        assert -1 - np.log(2 * np.pi) - 0.5 * np.log(1 - r**2).mean() - scores[1] < 0.1
+        truth = -1 - np.log(2 * np.pi) - 0.5 * np.log(1 - r**2).mean()
+        assert scores[1] - scores[0] == pytest.approx(0.25, abs=0.06)
+        assert truth - scores[0] == pytest.approx(0.28, abs=0.06)
 
 
 @pytest.mark.slow
 def test_prior_table():
-    """Trained on 20 datapoints the test log-likelihood is below −100 nats; with a prior it is between −5 and 0.2."""
+    """Trained on 20 datapoints the test log-likelihood is below −100 nats; with a prior it is between −5 and 0.2.
+
+    'The prior raises the test log-likelihood from thousands of nats below zero to about −1.3.'"""
     names = lecture()
     adam = optax.adam(5e-3)
     for seed in SEEDS:
@@ -232,7 +236,7 @@ def small_outputs(names, theta):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_clinic_explained(seed):
-    """'B is right on a chain and wrong as soon as a number is used twice ... C is right everywhere.'"""
+    """'B is right on a chain and wrong as soon as a number is used twice ... C is right everywhere, but it walks along every path'"""
     names, rng = tape(), np.random.default_rng(seed)
     apply, judge = names["apply"], names["gradient_is_wrong"]
 
@@ -254,8 +258,8 @@ def test_clinic_explained(seed):
 
 
 def test_cost_explained():
-    """'Reverse mode costs three times the operations of the function, from 13 parameters to a million ... A pass of forward
-    mode has three products too'"""
+    """'By reverse mode, value and gradient together cost three times the operations of the function, from 13 parameters to a
+    million ... A pass of forward mode has three products too'"""
     names = run_cells("setup", "imports", "cost-function", "count-code", "count-operations", replacing={
         "count-operations": {"(2, 8, 30, 98, 314, 998)": "(2, 30, 314, 998)"}
     })  # fmt: skip

@@ -135,7 +135,8 @@ def gains(num_train, prior_scale, from_model, num_sets=12):
 
 
 def test_averaging_explained_gains():
-    """With the vague prior averaging gains a few hundredths of a nat with 8 tumours, less with 32; with 2 it mostly loses."""
+    """'with the vague prior two to five hundredths of a nat at eight tumours, half a hundredth or less at 32 ... [with] the
+    tighter prior averaging loses: 0.010 ± 0.002 nats at eight tumours.'"""
     eight, many = gains(8, 5.0, False), gains(32, 5.0, False)
     assert 0.01 < eight.mean() < 0.05
     assert 0 < many.mean() < 0.4 * eight.mean()
@@ -169,7 +170,7 @@ def test_evidence_explained():
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_evidence_how(seed):
-    """From degree 3 on the fit has nearly all it can get, and the Occam factor goes on falling."""
+    """From degree 3 on the fit has nearly all it can get, and the log Occam factor goes on falling."""
     x, y = lecture()["draw_cubic"](np.random.default_rng(seed), 15)
     fit, occam = [], []
     for degree in range(10):
@@ -178,6 +179,12 @@ def test_evidence_how(seed):
         occam.append(lecture()["log_evidence"](*problem) - fit[-1])
     assert np.ptp(fit[3:]) < 6
     assert np.all(np.diff(occam[3:]) < 0)
+
+
+def test_evidence_how_prior():
+    """'the prior can lower it a little when the degree grows', as it does in the figure from degree 3 to 5."""
+    fits = lecture()["fits"][:, lecture()["at"]]
+    assert 0.2 < fits[3] - fits[5] < 0.6
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -212,14 +219,14 @@ def em_ends():
 
 
 def test_latent_explained():
-    """Most starts agree 90 %; some end in another optimum, 0.014 nats lower in all, that agrees with 84 %."""
+    """Most starts agree 90 %; some end in another optimum, 0.02 nats lower in all, that agrees with 84 %."""
     agreement, height = em_ends().T
     high, low = agreement > 0.88, agreement < 0.87
     assert np.all(high | low)
     assert 0.5 < high.mean() < 1
     np.testing.assert_allclose(agreement[high], 0.90, atol=0.01)
     np.testing.assert_allclose(agreement[low], 0.84, atol=0.01)
-    assert height[high].max() - height[low].max() == pytest.approx(0.014, abs=0.008)
+    assert height[high].max() - height[low].max() == pytest.approx(0.02, abs=0.004)
 
 
 @cache
@@ -236,7 +243,7 @@ def verdicts(num_labelled, num_unlabelled):
 
 @pytest.mark.slow
 def test_semi_explained_six():
-    """With six labels 400 clearly help; with 160 the gain is about half, and not every run can tell it; with 40 none."""
+    """With six labels 400 clearly help; with 160 the gain is about half, about three error bars; with 40 none."""
     gain = {num: (values - semi(6)[0]).mean() for num, values in semi(6).items()}
     assert np.all(verdicts(6, 400) == 1)
     assert 0.06 < gain[400] < 0.13
@@ -247,7 +254,7 @@ def test_semi_explained_six():
 
 @pytest.mark.slow
 def test_semi_explained_twenty():
-    """With twenty diagnoses there is nothing to be told."""
+    """'With 40 unlabelled tumours, or with twenty labels, 100 trials show no gain.'"""
     for num_unlabelled in (40, 160, 400):
         assert np.sum(verdicts(20, num_unlabelled) == 0) >= 7
         assert abs((semi(20)[num_unlabelled] - semi(20)[0]).mean()) < 0.025
@@ -266,7 +273,8 @@ def test_ex_verdict(seed):
 
 def test_by_hand_explained():
     """'A degree of 6 or more ... With 0.6 ... 5 or less. For most of the points the evidence at its best degree is higher';
-    on a sloping line degree 1 is the best from the second point on, and each further one speaks against the others."""
+    'For a slope of about 1, usually from the second or third point on. A flatter line needs more'; each further one speaks
+    against the others."""
     here = lecture()
     log_evidence, polynomials = here["log_evidence"], here["polynomials"]
 
@@ -280,6 +288,15 @@ def test_by_hand_explained():
         assert narrow.argmax() >= 6 and wide.argmax() <= 5
         higher.append(wide.max() > narrow.max())
     assert np.sum(higher) >= 10
+    firsts = {}
+    for slope in (1.0, -1.0, 0.3):
+        rng = np.random.default_rng(0)
+        for _ in range(40):
+            x, shift = rng.uniform(-1, 1, 10), rng.uniform(-1.5, 0.5)
+            best = np.array([evidences(x[:n], shift + slope * x[:n], 0.2).argmax() == 1 for n in range(1, 11)])
+            firsts.setdefault(slope, []).append(11 - np.cumprod(best[::-1]).sum())
+    assert all(np.mean(np.isin(firsts[slope], (2, 3))) > 0.8 for slope in (1.0, -1.0))
+    assert np.median(firsts[0.3]) > 4
     line = [evidences(np.linspace(-0.9, 0.9, n), np.linspace(-0.9, 0.9, n), 0.2) for n in range(2, 9)]
     assert [each.argmax() for each in line] == [1] * 7
     behind = [each[1] - each[2:].max() for each in line]

@@ -198,7 +198,7 @@ def test_mean_field_explained(seed):
 
 
 def test_laboratory_explained():
-    """Independent: 0.8 nats below at scales 0.44, where log p̂ is too low, 3.5 at scales 1, where it is almost right."""
+    """Independent: 0.8 nats below at scales 0.44, where log p̂ is too low, 3.4 at scales 1, where it is almost right."""
     covariance = np.array([[1, 0.9], [0.9, 1]])
     posterior = scipy.stats.multivariate_normal(np.zeros(2), covariance)
     scales, gap = lecture()["best_independent"](covariance)
