@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.experimental import checkify
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -24,7 +25,7 @@ class MLP(nnx.Module):
         self.layers = nnx.List(_linear_layers(tuple(sizes), rngs))
         self.activation = activation
 
-    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+    def __call__(self, x: Float[Array | np.ndarray, "*batch in"]) -> Float[Array, "*batch out"]:
         *batch, _ = x.shape
         # With several batch axes the gradient of a layer is a product of transposed copies; with one it is plain.
         x = x.reshape(-1, x.shape[-1])
