@@ -42,7 +42,7 @@ def lecture():
     return run_cells(
         *("setup", "imports", *ANSWERS, "recipe-code", "recipe-probe", "svi", "target-code", "grid-code"),
         *("grid-targets", "correlated-target", "hills-target", "mixture-fit", "mixture-bound", "surrogate-code"),
-        *("surrogate-both", "estimator-code", "estimators-code", "estimators-taken", "estimator-table"),
+        *("surrogate-both", "estimators-code", "estimators-taken", "estimator-code", "estimator-table"),
         *("draw-gradients", "shortfall", "clinic-program", "clinic-report"),
         replacing={"grid-code": {"np.linspace(-8, 8, 161)": "np.linspace(-8, 8, 81)"}},
     )
@@ -254,7 +254,7 @@ def test_race_explained():
 
 
 def test_clinic_explained():
-    """1 gets to zero like 1/√(2ηt); 2 has its maximum at s² = σ/√2, 4 at σ/√K; 6 shows in the gradient ratio only."""
+    """1 gets to σ/√(2ηt), for 1,000 steps 0.16 σ; program 0 is off by up to a tenth, 6 is not; 2 has its maximum at s² = σ/√2, 4 at σ/√K; 6 shows in the gradient ratio only."""
     here, rng = lecture(), np.random.default_rng(0)
     sigma = np.r_[rng.uniform(0.5, 0.65, 10), rng.uniform(1.8, 2.4, 10)]
     rows = {code: here["report"](code, sigma, 6, rng) for code in range(7)}
@@ -262,6 +262,8 @@ def test_clinic_explained():
         assert [here["diagnose"](6, each, *values) for each, values in zip(sigma, row)] == [code] * len(sigma)
     relative = {code: row[:, 0] / sigma for code, row in rows.items()}
     assert relative[1] == pytest.approx(1 / np.sqrt(40), rel=0.1)
+    assert 0.03 < np.abs(relative[0] - 1).max() < 0.13
+    assert np.abs(relative[6] - 1).max() < 0.01
     assert np.median(relative[2] / (2 * sigma**2) ** -0.25) == pytest.approx(1, abs=0.05)
     assert np.median(relative[4]) == pytest.approx(6**-0.5, rel=0.1)
     assert rows[4][:, 3] == pytest.approx(6, rel=0.1)
@@ -273,7 +275,7 @@ def test_clinic_explained():
 
 
 def test_ascent_explained():
-    """The score function trembles about twice as much, in some races far more, and less with K = 50; with step size 0.1 it is lost; a tilt leads round the ring."""
+    """The score function trembles about twice as much, in some races far more, and less with K = 50; with step size 0.1 it is lost; a normal with correlation goes round the ring."""
     here = lecture()
 
     def root(phi):

@@ -73,7 +73,7 @@ def test_gaps_explained():
     gain = of["flow"] - of["full covariance"]
     assert ((gain > 0) & (gain < 0.1)).all()
     # With the best normal as its proposal, importance sampling with K = 1000 is within a few hundredths of annealing.
-    assert (np.abs(top - of["K = 1000"]) < 0.05).all()
+    assert (np.abs(top - of["importance, K = 1000"]) < 0.05).all()
     # ... which has far more even weights from eight chains.
     assert (by_set(spread["annealed"]) < 0.5 * by_set(spread["importance"])).all()
 
@@ -91,13 +91,19 @@ def test_gap_explained():
 
 @pytest.mark.slow
 def test_plane_explorer_explained():
-    """After 40 steps the circles have found place and size. ... That last part brings only a few hundredths of a nat."""
+    """From step 5 on the curves are no longer ellipses ... at step 320 both are smooth eggs. ... The best normal with full covariance
+    is 0.085 nats below log p(x), the flow less than 0.01."""
+    assert with_cells("plane-normals")["correlated"] == pytest.approx(0.085, abs=0.001)
     for seed in SEEDS:
         key = {"plane-fit": {"jax.random.key(0)": f"jax.random.key({seed})"}}
-        missing = with_cells("plane-fit", "plane-shapes", replacing=key)["missing"]
-        assert missing[0] > 1
-        assert missing[4] < 0.2
-        assert 0 < missing[4] - missing[-1] < 0.15
+        names = with_cells("plane-fit", "plane-shapes", replacing=key)
+        circle = np.column_stack([2 * names["circle"], np.ones(73)])
+        for curve, step in zip(names["z"][:, 73:146], names["SHOWN"]):
+            off = curve - circle @ np.linalg.lstsq(circle, curve, rcond=None)[0]  # from the best ellipse
+            bent = np.sqrt((off**2).sum() / ((curve - curve.mean(0)) ** 2).sum())
+            assert bent < 1e-3 if step == 0 else bent > 0.1
+        assert names["missing"][0] > 1
+        assert names["missing"][-1] < 0.015
 
 
 def test_annealing():
@@ -264,8 +270,8 @@ def test_race():
 def test_race_explained():
     """Bounds lie below the truth by more than their bars know. The flow's gap is less than half of the normals', which hardly differ.
     ... With 20 samples inside the logarithm mean field does as well as the flow. Laplace ... is as far off as the normals' bounds. ...
-    In some runs the truth is more than five of its error bars away. ... Over twelve runs the Student t's error is about 0.01 nats; the
-    normal from the same pilot is more than twice as far off. Annealing loses to simple Monte Carlo here. ... Bridges: 0.02 or 0.03 nats."""
+    In one of the runs the truth is more than six of its error bars away. ... The Student t's error is about 0.01 nats; that of the
+    normal from the same pilot is more than twice as large. Annealing loses to simple Monte Carlo here. ... Bridges: 0.02 or 0.03 nats."""
     found = races()
     mean = {name: values[:, 0].mean() for name, values in found.items()}
     rmse = {name: np.sqrt((values[:, 0] ** 2).mean()) for name, values in found.items()}
@@ -276,9 +282,23 @@ def test_race_explained():
     assert mean["bound, K = 20"] == pytest.approx(mean["ELBO, flow"], abs=0.015)
     assert mean["Laplace"] == pytest.approx(mean["ELBO, mean field"], abs=0.03)
     light = found["importance, Laplace"]
-    assert (np.abs(light[:, 0]) > 5 * light[:, 1]).any()
+    assert (np.abs(light[:, 0]) > 6 * light[:, 1]).any()
     assert rmse["importance, Student t"] == pytest.approx(0.01, abs=0.005)
     assert rmse["importance, normal"] > 2 * rmse["importance, Student t"]
     assert min(rmse, key=rmse.get) == "importance, Student t"
     assert rmse["annealing"] > rmse["simple Monte Carlo"]
     assert all(0.015 < rmse[f"bridge, {chain}"] < 0.04 for chain in ("Metropolis", "NUTS"))
+
+
+@pytest.mark.slow
+def test_race_twelve():
+    """The notebook's second table: the rms error and the largest error in error bars of twelve runs."""
+    table = run_cells(NOTEBOOK, "race-twelve", names={"np": np})["TWELVE"]
+    assert list(table) == list(races())
+    for name, values in races().items():
+        error, bars = table[name]
+        # Each machine has chains of its own, since NUTS doubles a rounding error at each step.
+        slack = 0.01 if "NUTS" in name else 0.003
+        assert np.sqrt((values[:, 0] ** 2).mean()) == pytest.approx(error, abs=slack)
+        if name != "Laplace":
+            assert (np.abs(values[:, 0]) / values[:, 1]).max() == pytest.approx(bars, abs=100 * slack)

@@ -27,6 +27,12 @@ def mean_field_elbo(mean, log_scale, noise, log_joint):
     return log_joint(mean + jnp.exp(log_scale) * noise).mean() + entropy
 
 
+# %% ex-mean-field-elbo: ½ + log 2π for the constant
+def mean_field_elbo(mean, log_scale, noise, log_joint):
+    entropy = (0.5 + jnp.log(2 * jnp.pi) + log_scale).sum()
+    return log_joint(mean + jnp.exp(log_scale) * noise).mean() + entropy
+
+
 # %% ex-mean-field-elbo: the variance for the scale
 def mean_field_elbo(mean, log_scale, noise, log_joint):
     entropy = (0.5 * jnp.log(2 * jnp.pi * jnp.e) + log_scale).sum()
@@ -48,6 +54,26 @@ def mean_field_elbo(mean, log_scale, noise, log_joint):
 # %% ex-moments: the moments of the proposal
 def match_moments(z, log_weights):
     return z.mean(0), z.std(0)
+
+
+# %% ex-moments: averages of what the weights have averaged
+def match_moments(z, log_weights):
+    weights = jax.nn.softmax(log_weights)[:, None]
+    mean = (weights * z).mean(0)
+    return mean, jnp.sqrt((weights * (z - mean) ** 2).mean(0))
+
+
+# %% ex-moments: divided by K - 1
+def match_moments(z, log_weights):
+    weights = jax.nn.softmax(log_weights)
+    mean = weights @ z
+    return mean, jnp.sqrt(weights @ (z - mean) ** 2 * len(z) / (len(z) - 1))
+
+
+# %% ex-moments: the unbiased variance of np.cov
+def match_moments(z, log_weights):
+    weights = np.asarray(jax.nn.softmax(log_weights))
+    return weights @ z, np.sqrt(np.diag(np.cov(z.T, aweights=weights)))
 
 
 # %% ex-moments: the variance for the scale
@@ -116,6 +142,14 @@ def mixture_elbo(weights, mean, scale, noise, log_joint):
     z = mean + scale * noise
     log_parts = norm.logpdf(z[:, :, None], mean, scale).sum(-1)
     return (weights * (log_joint(z) - jax.nn.logsumexp(log_parts, axis=-1)).mean(0)).sum()
+
+
+# %% ex-mixture-elbo: each component's density at its own sample only
+def mixture_elbo(weights, mean, scale, noise, log_joint):
+    z = mean + scale * noise
+    log_parts = norm.logpdf(z, mean, scale).sum(-1)
+    log_q = jax.nn.logsumexp(jnp.log(weights) + log_parts, axis=-1, keepdims=True)
+    return (weights * (log_joint(z) - log_q).mean(0)).sum()
 
 
 # %% ex-mixture-elbo: equal weights in log q

@@ -67,6 +67,16 @@ def coupling_flow(u, layers):
     return u, log_det
 
 
+# %% ex-flow: the kept entries move too
+def coupling_flow(u, layers):
+    log_det = jnp.zeros(jnp.shape(u)[:-1])
+    for keep, network in layers:
+        log_stretch, shift = network(jnp.where(keep, u, 0.0))
+        u = u * jnp.exp(log_stretch) + shift
+        log_det = log_det + jnp.where(keep, 0.0, log_stretch).sum(-1)
+    return u, log_det
+
+
 # %% ex-ais: the move comes first
 def annealed_log_weights(log_ratio, betas, z, move):
     log_w = 0.0
@@ -212,6 +222,28 @@ def closed_gap(before, after):
         return differences.mean(-1) > 4 * differences.std(-1, ddof=1) / np.sqrt(differences.shape[-1])
 
     rules = [significant(model), significant(-model), significant(used), significant(best)]
+    return np.select(rules, [3, 4, 1, 2], 0)
+
+
+# %% ex-gap: the sign of the gaps is turned round
+def closed_gap(before, after):
+    used, best, model = np.moveaxis(np.asarray(after) - np.asarray(before), -1, 0)
+
+    def significant(differences):
+        return differences.mean(-1) > 4 * differences.std(-1, ddof=1) / np.sqrt(differences.shape[-1])
+
+    rules = [significant(model), significant(-model), significant(best - used), significant(model - best)]
+    return np.select(rules, [3, 4, 1, 2], 0)
+
+
+# %% ex-gap: what did not change at all counts as a change
+def closed_gap(before, after):
+    used, best, model = np.moveaxis(np.asarray(after) - np.asarray(before), -1, 0)
+
+    def significant(differences):
+        return differences.mean(-1) >= 4 * differences.std(-1, ddof=1) / np.sqrt(differences.shape[-1])
+
+    rules = [significant(model), significant(-model), significant(used - best), significant(best - model)]
     return np.select(rules, [3, 4, 1, 2], 0)
 
 

@@ -39,6 +39,21 @@ def labelled_bound(x, y, noise, encode, decode):
     return fits - jnp.log(10.0) - normal_kl(mean, jnp.exp(log_scale), jnp.zeros_like(mean), jnp.ones_like(mean))
 
 
+# %% ex-labelled: the density gets the scale, not its log
+def labelled_bound(x, y, noise, encode, decode):
+    mean, log_scale = encode(x, y)
+    center, log_sigma = decode(mean + jnp.exp(log_scale) * noise, y)
+    fits = normal_log_density(x, center, jnp.exp(log_sigma))
+    return fits - jnp.log(10.0) - normal_kl(mean, jnp.exp(log_scale), jnp.zeros_like(mean), jnp.ones_like(mean))
+
+
+# %% ex-labelled: the KL gets the log-scale, not the scale
+def labelled_bound(x, y, noise, encode, decode):
+    mean, log_scale = encode(x, y)
+    fits = normal_log_density(x, *decode(mean + jnp.exp(log_scale) * noise, y))
+    return fits - jnp.log(10.0) - normal_kl(mean, log_scale, jnp.zeros_like(mean), jnp.ones_like(mean))
+
+
 # %% ex-labelled: the mean over the datapoints
 def labelled_bound(x, y, noise, encode, decode):
     mean, log_scale = encode(x, y)
@@ -120,6 +135,11 @@ def restyle(x, y, digits, encode, decode):
 # %% ex-restyle: no digit for the encoder
 def restyle(x, y, digits, encode, decode):
     return decode(encode(x, jnp.zeros_like(y))[0], digits[:, None])[0]
+
+
+# %% ex-restyle: no axis for the codes
+def restyle(x, y, digits, encode, decode):
+    return decode(encode(x, y)[0], digits)[0]
 
 
 # %% ex-restyle: the mean of the prior
