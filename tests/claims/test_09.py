@@ -215,7 +215,7 @@ def test_goals():
 
 @pytest.mark.slow
 def test_optimisation():
-    """In ten runs of three epochs each, leaving out the bias cost 3 to 6 nats, a constant rate 2 to 4."""
+    """In ten other runs of three epochs each, a bias that started at zero cost 3 to 6 nats, and a constant learning rate 2 to 4."""
     for seed in SEEDS:
         new = lecture()["new_vae"]
         both = test_elbo(trained(new(seed=seed), 1404, seed)[0])
@@ -272,7 +272,7 @@ def batches():
 
 @pytest.mark.slow
 def test_explorer_explained_last():
-    """The decoder ignores a dimension without KL."""
+    """The decoder ignores these dimensions: those without KL."""
     vae = lecture_model()
     kl = kl_per_dimension(vae)
     (silent,) = np.nonzero(kl < 0.05)
@@ -346,7 +346,7 @@ def test_gradient_noise_explained():
 
 
 def test_test_time_speed():
-    """Hundreds of times faster or more, by work: 300 steps of 4 samples, forward and back, against one pass through the encoder."""
+    """Hundreds of times faster, or more by work: 300 steps of 4 samples, forward and back, against one pass through the encoder."""
     forward = (
         784 * 200 + 200 * 200 + 200 * 20
     )  # products in a pass through the decoder, or half the heads of the encoder
