@@ -93,7 +93,7 @@ def test_explorer_explained_hills():
 
 
 def test_explorer_explained_share():
-    """'For tiny noise almost all of it remains ... The fraction falls to 0.41 ... Then it rises to 0.56 near σ = 0.9 ... For large noise it
+    """'For tiny noise almost all of it remains ... The fraction falls to 0.41 ... Then it rises to about 0.55 near σ = 0.9 ... For large noise it
     falls for good'"""
 
     def share(seed, sigma):
@@ -104,7 +104,7 @@ def test_explorer_explained_share():
         tiny, low, high, large = (share(seed, sigma) for sigma in (0.05, 0.42, 0.9, 3.0))
         assert tiny > 0.94
         assert low == pytest.approx(0.41, abs=0.02)
-        assert high == pytest.approx(0.56, abs=0.02)
+        assert high == pytest.approx(0.55, abs=0.02)
         assert large < 0.2
 
 
@@ -235,23 +235,25 @@ def test_attempts_explained_network():
 
 
 def test_follow_explained():
-    """'The number of calls hardly matters: 10 do about as well as 200. From exact samples of p_3 the distance falls to that of
-    fresh samples. So what remained is the error of the start.'"""
+    """'From the wrong start 10 calls and 200 calls end about equally far from the data: the error of the start dominates. From exact
+    samples of p_3 the distance falls to that of fresh samples, with 10 calls nearly as well as with 200.'"""
     distance, high = LECTURE["energy_distance"], LECTURE["HIGHEST"]
-    found = {"10": [], "40": [], "200": [], "right start": []}
+    found = {}
     for seed in SEEDS:
         start, truth, key = start_and_truth(seed)
         keys = jax.random.split(key)
         right = LECTURE["draw"](keys[0], len(start)) + high * jax.random.normal(keys[1], start.shape)
-        for name, x in {"10": start, "40": start, "200": start, "right start": right}.items():
-            num_levels = 200 if name == "right start" else int(name)
-            levels = np.append(np.geomspace(high, LECTURE["LOWEST"], num_levels), 0.0)
-            found[name].append(distance(LECTURE["follow"](exact, x, levels), truth))
+        for name, x in {"wrong": start, "right": right}.items():
+            for num_levels in (10, 40, 200):
+                levels = np.append(np.geomspace(high, LECTURE["LOWEST"], num_levels), 0.0)
+                found.setdefault((name, num_levels), []).append(distance(LECTURE["follow"](exact, x, levels), truth))
     mean = {name: np.mean(values) for name, values in found.items()}
-    assert mean["10"] < 0.02  # repeated denoising is five times further away
-    assert mean["40"] - mean["200"] < 0.002
-    assert mean["200"] > 0.003
-    assert mean["right start"] < 0.001
+    wrong, right = ([mean[name, num_levels] for num_levels in (10, 40, 200)] for name in ("wrong", "right"))
+    assert max(wrong) < 0.02  # repeated denoising is five times further away
+    assert np.ptp(wrong) < 0.3 * min(wrong)
+    assert min(wrong) > 0.003
+    assert max(right[1:]) < 0.001
+    assert right[0] < 0.004
 
 
 # --- Images -----------------------------------------------------------------------------------------------------------
