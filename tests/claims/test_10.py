@@ -169,7 +169,7 @@ def test_contest_explained_steps():
 
 @pytest.mark.slow
 def test_contest_explained_proposal():
-    """That of iwae-5 has the worst ELBO and the best bound at K = 1000 ... its scales are wider."""
+    """That of iwae-5 has the worst ELBO and the best bound at K = 1000 ... Its scales are wider."""
     ladders, qs = contest()
     for other in ("own", "vae-50"):
         first, _, _, last = monte_carlo(ladders["iwae-5"] - ladders[other], axis=1).mean
