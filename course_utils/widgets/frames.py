@@ -203,8 +203,11 @@ def _decimals(values: Any) -> int:
     values = np.abs(values[np.isfinite(values) & (values != 0)])
     if not len(values) or (values == values.round()).all():
         return 0
-    typical = np.median(values)
-    return 1 if typical >= 100 else 3 if typical >= 0.1 else min(8, 2 - int(np.floor(np.log10(typical))))
+    typical, largest = np.median(values), values.max()
+    if typical >= 0.1:
+        return 1 if typical >= 100 else 3
+    # Three digits of a typical number, but not more than four of the largest one.
+    return min(8, 2 - int(np.floor(np.log10(typical))), max(3, 3 - int(np.floor(np.log10(largest)))))
 
 
 def _texts(values: Float[np.ndarray, " values"]) -> list[str]:

@@ -99,8 +99,8 @@ def test_prior_sampling():
 
 
 def test_evidence():
-    """The mean of these weights is an unbiased estimate of the evidence: with noise so large that the prior alone can find
-    it, both agree."""
+    """The mean of p(y | inner) over these draws is an unbiased estimate of the evidence: with noise so large that the prior alone
+    can find it, both agree."""
     lecture = run_cells(
         *(*MODEL, "data-code", "ex-predictive-density-answer", "take-up", "evidence-code", "evidence-weights"),
         replacing={
@@ -166,7 +166,7 @@ def test_points_linear():
 
 
 def test_scores_explained_five():
-    """For a uniform variable five exact draws cover 0.9 · 4/6 = 60 % between their interpolated quantiles."""
+    """For a uniform variable, the interpolated 5 % and 95 % quantiles of five draws enclose 0.9 · 4/6 = 0.6 on average."""
     rng = np.random.default_rng(0)
     low, high = np.quantile(rng.uniform(size=(5, 200_000)), [0.05, 0.95], axis=0)
     assert (high - low).mean() == pytest.approx(0.6, abs=0.002)
@@ -289,7 +289,7 @@ def test_data():
 
 @pytest.mark.slow
 def test_lie_explained():
-    """For exact draws the ratio is near 1 in every region; for mean field about a third among the data, about 3 outside; and yet
+    """For exact draws the ratio lies between 0.95 and 1.18 (here: near 1); for mean field about a third among the data, about 3 outside; and yet
     more than eight of ten measurements lie inside its 90 % bands."""
     lecture = fitted()
     y_new, sigma = lecture["y_new"], lecture["SIGMA"]

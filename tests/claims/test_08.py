@@ -106,7 +106,7 @@ def test_families_explained_hard(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_clinic_explained(seed):
-    """Started near the top, A lowers the bound in its E-step and B in its M-step; C and D never do; D's scale stays at 1."""
+    """Started near the top, A lowers the bound in an E-step and B in an M-step; C and D never do; D's scale stays at 1."""
     lecture = ppca(seed)
     x, programs = lecture["x"], lecture["programs"]
     near = {
@@ -322,15 +322,12 @@ def test_race_explained():
 
 @pytest.mark.slow
 def test_size_explained():
-    """After the same work the table's ELBO falls with the number of images far more than the network's, at any rate."""
+    """After the same work the table's ELBO falls with the number of images far more than the network's."""
     for seed in SEEDS:
         few, many = digits_of(seed, 300), digits_of(seed, 9000)
         network_fall = ending(train_network(few, seed)) - ending(train_network(many, seed))
-        joint = {
-            size: max(ending(joint_svi(joint_objective, x, seed, rate)) for rate in (0.03, 0.1, 0.3))
-            for size, x in {"few": few, "many": many}.items()
-        }
-        assert joint["few"] - joint["many"] > 2 * max(network_fall, 10)
+        joint_fall = ending(joint_svi(joint_objective, few, seed)) - ending(joint_svi(joint_objective, many, seed))
+        assert joint_fall > 2 * max(network_fall, 10)
 
 
 def test_size_bytes():

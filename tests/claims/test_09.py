@@ -180,10 +180,6 @@ def objective(vae, images, key, kl_weight=1.0):
     return (reconstruction - kl_weight * kl).mean()
 
 
-def with_little_kl(vae, images, key):
-    return objective(vae, images, key, 0.1)
-
-
 def trained(vae, num_steps, seed, climbed=objective, **options):
     return fit(
         *(climbed, vae, optimizer(num_steps, **options)),
@@ -215,7 +211,7 @@ def test_goals():
 
 @pytest.mark.slow
 def test_optimisation():
-    """In ten runs of three epochs each, leaving out the bias cost 3 to 6 nats, a constant rate 2 to 4."""
+    """In ten other runs of three epochs each, a bias that started at zero cost 3 to 6 nats, and a constant learning rate 2 to 4."""
     for seed in SEEDS:
         new = lecture()["new_vae"]
         both = test_elbo(trained(new(seed=seed), 1404, seed)[0])
@@ -233,16 +229,26 @@ def test_curve_explained():
         assert abs(history.objective[-100:].mean() - test_elbo(vae)) < 1
 
 
+def with_warm_up(vae, images, key):
+    vae.steps[...] += 1
+    return objective(vae, images, key, jnp.where(vae.steps[...] <= vae.warm_up[...], 0.1, 1.0))
+
+
 @pytest.mark.slow
 def test_active_explained():
-    """In ten pairs of runs, warm-up gave 20 active dimensions against 12 to 14, and an ELBO 1 to 3 nats higher."""
+    """With a warm-up all dimensions stay in use. With the same number of steps the model without a warm-up uses 14 dimensions, and
+    its ELBO is 2 nats lower."""
     for seed in SEEDS:
-        plain, _ = trained(lecture()["new_vae"](seed=seed), 1800, seed)
-        started, _ = trained(lecture()["new_vae"](seed=seed), 400, seed, with_little_kl)
-        warmed, _ = trained(started, 1400, seed)
-        assert 11 <= (kl_per_dimension(plain) > 0.05).sum() <= 15
-        assert (kl_per_dimension(warmed) > 0.05).sum() == 20
-        assert 0.9 < test_elbo(warmed) - test_elbo(plain) < 3.2
+        found = []
+        for warm_up in (0, 150):
+            vae = lecture()["new_vae"](seed=seed)
+            vae.steps, vae.warm_up = nnx.Variable(jnp.float32(0)), nnx.Variable(jnp.float32(warm_up))
+            vae, _ = trained(vae, 600, seed, with_warm_up)
+            found.append(((kl_per_dimension(vae) > 0.05).sum(), test_elbo(vae)))
+        (plain, plain_elbo), (warmed, warmed_elbo) = found
+        assert 11 <= plain <= 16
+        assert warmed == 20
+        assert 0.8 < warmed_elbo - plain_elbo < 4
 
 
 @pytest.mark.slow
@@ -272,7 +278,7 @@ def batches():
 
 @pytest.mark.slow
 def test_explorer_explained_last():
-    """The decoder ignores a dimension without KL."""
+    """The decoder ignores these dimensions: those without KL."""
     vae = lecture_model()
     kl = kl_per_dimension(vae)
     (silent,) = np.nonzero(kl < 0.05)
@@ -346,7 +352,7 @@ def test_gradient_noise_explained():
 
 
 def test_test_time_speed():
-    """Hundreds of times faster or more, by work: 300 steps of 4 samples, forward and back, against one pass through the encoder."""
+    """Hundreds of times faster, or more by work: 300 steps of 4 samples, forward and back, against one pass through the encoder."""
     forward = (
         784 * 200 + 200 * 200 + 200 * 20
     )  # products in a pass through the decoder, or half the heads of the encoder

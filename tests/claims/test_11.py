@@ -78,7 +78,7 @@ def test_field():
 
 
 def test_explorer_explained_hills():
-    """'At σ ≈ 1. Below, log p_σ has several maxima.'"""
+    """'Between σ = 1.0 and 1.1. Below that, log p_σ has several maxima.'"""
     axis = jnp.linspace(-4, 4, 321)
     grid = jnp.stack(jnp.meshgrid(axis, axis), -1)
 
@@ -88,12 +88,12 @@ def test_explorer_explained_hills():
         return np.all([values[1:-1, 1:-1] > np.roll(values, move, (0, 1))[1:-1, 1:-1] for move in moves], 0).sum()
 
     assert num_maxima(0.3) == 5
-    assert num_maxima(0.95) > 1
-    assert num_maxima(1.05) == num_maxima(1.5) == 1
+    assert num_maxima(1.0) > 1
+    assert num_maxima(1.1) == num_maxima(1.5) == 1
 
 
 def test_explorer_explained_share():
-    """'For tiny noise almost all of it stays ... The share falls ... Then it rises from 0.41 to 0.55 ... For large noise it
+    """'For tiny noise almost all of it remains ... The fraction falls to 0.41 ... Then it rises to about 0.55 near σ = 0.9 ... For large noise it
     falls for good'"""
 
     def share(seed, sigma):
@@ -101,7 +101,7 @@ def test_explorer_explained_share():
         return squared(exact(noisy, sigma) - clean).mean() / (2 * sigma**2)
 
     for seed in SEEDS:
-        tiny, low, high, large = (share(seed, sigma) for sigma in (0.05, 0.42, 0.97, 3.0))
+        tiny, low, high, large = (share(seed, sigma) for sigma in (0.05, 0.42, 0.9, 3.0))
         assert tiny > 0.94
         assert low == pytest.approx(0.41, abs=0.02)
         assert high == pytest.approx(0.55, abs=0.02)
@@ -142,9 +142,10 @@ def compared(network, clean, noisy, square, sigma):
 
 
 def test_held_explained():
-    """'The mean squared error of the network is close to the best one at every level ... its square is a few per cent of the
-    error. A deviation of more than a tenth of it is nearly invisible in the total.' 'In the square ... the error at small noise
-    is larger still ... Large noise comes everywhere: there the network is good in the square, too.'"""
+    """'The network's mean squared error is within 10 per cent of the best one at every level ... the squared
+    correction is about 4 per cent of the error ... even a deviation of 45 per cent adds less than one per cent to the total.' 'In
+    the square, the error at small noise is larger still ... Large noise puts training points everywhere in the square, so there
+    the network is accurate.'"""
     for seed in SEEDS:
         square = jax.random.uniform(jax.random.key(seed), (NUM_POINTS, 2), minval=-4, maxval=4)
         for sigma in LEVELS:
@@ -154,7 +155,8 @@ def test_held_explained():
             )
             assert found < 1.15 * best
             if sigma == 0.05:
-                assert 0.01 < moved / best < 0.07
+                assert moved / best == pytest.approx(0.037, abs=0.01)
+                assert 0.45**2 * moved < 0.01 * best
                 assert found < 1.03 * best
                 assert 0.1 < at_data < in_square
             if sigma >= 1.6:
@@ -163,7 +165,8 @@ def test_held_explained():
 
 def test_leftover_explained():
     """'The first three errors differ by less than four per cent ... The leftover is within chance for the exact denoiser, far
-    above it for corrections that are too short, far below for those that are too long ... The network is found out, too.'"""
+    above it for corrections that are too short, far below for those that are too long ... The network is found out, too.'
+    'With the exact row at hand, differences of the errors on the same pairs would tell as well.'"""
     leftover = LECTURE["leftover"]
     for seed in SEEDS:
         clean, noisy = pairs(seed, 0.4)
@@ -171,6 +174,9 @@ def test_leftover_explained():
         short, other = noisy + 0.9 * (best - noisy), exact(noisy, 0.5)
         errors = [squared(r - clean).mean() for r in (best, short, other)]
         assert max(errors) < 1.04 * min(errors)
+        for r in (short, other):
+            paired = monte_carlo(squared(r - clean) - squared(best - clean))
+            assert paired.mean > 4 * paired.standard_error
         assert abs(leftover(clean, noisy, best)) < 4
         assert leftover(clean, noisy, short) > 6
         assert leftover(clean, noisy, other) < -6
@@ -229,23 +235,25 @@ def test_attempts_explained_network():
 
 
 def test_follow_explained():
-    """'The number of calls hardly matters: 10 do about as well as 200. From exact samples of p_3 the distance falls to that of
-    fresh samples. So what remained is the error of the start.'"""
+    """'From the wrong start 10 calls and 200 calls end about equally far from the data: the error of the start dominates. From exact
+    samples of p_3 the distance falls to that of fresh samples, with 10 calls nearly as well as with 200.'"""
     distance, high = LECTURE["energy_distance"], LECTURE["HIGHEST"]
-    found = {"10": [], "40": [], "200": [], "right start": []}
+    found = {}
     for seed in SEEDS:
         start, truth, key = start_and_truth(seed)
         keys = jax.random.split(key)
         right = LECTURE["draw"](keys[0], len(start)) + high * jax.random.normal(keys[1], start.shape)
-        for name, x in {"10": start, "40": start, "200": start, "right start": right}.items():
-            num_levels = 200 if name == "right start" else int(name)
-            levels = np.append(np.geomspace(high, LECTURE["LOWEST"], num_levels), 0.0)
-            found[name].append(distance(LECTURE["follow"](exact, x, levels), truth))
+        for name, x in {"wrong": start, "right": right}.items():
+            for num_levels in (10, 40, 200):
+                levels = np.append(np.geomspace(high, LECTURE["LOWEST"], num_levels), 0.0)
+                found.setdefault((name, num_levels), []).append(distance(LECTURE["follow"](exact, x, levels), truth))
     mean = {name: np.mean(values) for name, values in found.items()}
-    assert mean["10"] < 0.02  # repeated denoising is five times further away
-    assert mean["40"] - mean["200"] < 0.002
-    assert mean["200"] > 0.003
-    assert mean["right start"] < 0.001
+    wrong, right = ([mean[name, num_levels] for num_levels in (10, 40, 200)] for name in ("wrong", "right"))
+    assert max(wrong) < 0.02  # repeated denoising is five times further away
+    assert np.ptp(wrong) < 0.3 * min(wrong)
+    assert min(wrong) > 0.003
+    assert max(right[1:]) < 0.001
+    assert right[0] < 0.004
 
 
 # --- Images -----------------------------------------------------------------------------------------------------------
@@ -310,8 +318,7 @@ def test_reconstruct_explained():
 @pytest.mark.slow
 def test_image_leftover_explained():
     """'The first leftover is about 200 standard errors or more below zero for all four ... for the plain autoencoder and the
-    VAE what remains is strongly correlated with the output ... for the denoising autoencoder it is within a few standard errors of
-    zero.'"""
+    VAE what remains is strongly correlated with the output ... For the denoising autoencoder it is 2 ... standard errors.'"""
     x, noisy = held_out()
     leftover, zeros = LECTURE["leftover"], jnp.zeros_like(x)
     for seed in SEEDS:

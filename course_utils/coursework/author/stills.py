@@ -129,5 +129,6 @@ def draw(traits: Mapping[str, Any], browser: str) -> tuple[bytes, int, int]:
     right, bottom = (min(end + border, size) for end, size in zip(drawn[2:], picture.size))
     picture = picture.crop((0, 0, right, bottom))
     stream = io.BytesIO()
-    picture.quantize(COLORS, dither=Image.Dither.NONE).save(stream, "png", optimize=True)
+    # Without the rounds of k-means a thin line takes the colour of another one.
+    picture.quantize(COLORS, kmeans=2, dither=Image.Dither.NONE).save(stream, "png", optimize=True)
     return stream.getvalue(), round(picture.width / SCALE), round(picture.height / SCALE)
