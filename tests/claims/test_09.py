@@ -246,9 +246,9 @@ def test_active_explained():
             vae, _ = trained(vae, 600, seed, with_warm_up)
             found.append(((kl_per_dimension(vae) > 0.05).sum(), test_elbo(vae)))
         (plain, plain_elbo), (warmed, warmed_elbo) = found
-        assert 11 <= plain <= 16
+        assert 11 <= plain <= 17
         assert warmed == 20
-        assert 0.8 < warmed_elbo - plain_elbo < 4
+        assert 0.8 < warmed_elbo - plain_elbo < 5
 
 
 @pytest.mark.slow
