@@ -319,3 +319,28 @@ def test_well_learned():
     assert gaps.shape[0] == 5
     assert gaps.mean() == pytest.approx(0.01, abs=0.006)
     assert isinstance(names["well_learned"][0], nnx.Module)
+
+
+def test_directions():
+    """The score of one normal ... is off by 0.89. A denoiser knows the score of the noisy density: large noise blurs it."""
+    names = project()
+    cells, width, density = names["cells"], names["WIDTH"], names["priors"][200] / names["priors"][200].sum()
+    score = np.gradient(np.log(names["priors"][200] + 1e-300), width)
+
+    def off(found):
+        return np.sqrt((found - score) ** 2 @ density / (score**2 @ density))
+
+    mean = cells @ density
+    assert off((mean - cells) / ((cells - mean) ** 2 @ density)) == pytest.approx(0.89, abs=0.01)
+    blurred = [scipy.stats.norm.pdf(cells[:, None], cells, scale) @ density for scale in (0.05, 0.1, 0.2, 0.4)]
+    errors = [off(np.gradient(np.log(each + 1e-300), width)) for each in blurred]
+    assert (np.diff(errors) > 0.1).all()
+    assert errors[0] < 0.1 and errors[-1] > 0.7
+
+
+def test_film_back_counts_no_nan():
+    """nan is on no side: a score that lets particles go shows."""
+    no_score = {"film-back": {"np.gradient(np.log(priors[step - 1] + 1e-300), WIDTH)": "0 * cells", "2000": "50"}}
+    with np.errstate(all="ignore"):
+        back = with_cells("film-back", replacing=no_score, on_left=np.zeros(40))
+    assert not np.isfinite(back["x"]).all() and np.isnan(back["left"])

@@ -112,6 +112,13 @@ def verdict(first, second):
     return np.where(np.abs(gain.mean(-1)) > 3 * gain.std(-1, ddof=1), np.sign(gain.mean(-1)), 0)
 
 
+# %% ex-verdict: the variance is divided by n
+def verdict(first, second):
+    gain = (np.asarray(first) - np.asarray(second)).mean(-1)
+    error = gain.std(-1) / np.sqrt(gain.shape[-1])
+    return np.where(np.abs(gain.mean(-1)) > 3 * error, np.sign(gain.mean(-1)), 0)
+
+
 # %% ex-verdict: no error bar
 def verdict(first, second):
     return np.sign((np.asarray(first) - np.asarray(second)).mean((-1, -2)))

@@ -28,6 +28,12 @@ def smooth_max(values, temperature):
     return temperature * jnp.log(jnp.exp(values / temperature).sum(0))
 
 
+# %% ex-smooth: the gradient of the entropy is not a number
+def smooth_max(values, temperature):
+    q = jax.nn.softmax(values / temperature, axis=0)
+    return (q * values).sum(0) + temperature * jax.scipy.special.entr(q).sum(0)
+
+
 # %% ex-smooth: along the last axis
 def smooth_max(values, temperature):
     return temperature * jax.nn.logsumexp(values / temperature, axis=-1)

@@ -61,6 +61,13 @@ def overconfidence(past, means, covs):
     return excess.mean() / excess.std(ddof=1)
 
 
+# %% ex-report: the standard deviation divides by N
+def overconfidence(past, means, covs):
+    error = past - means
+    excess = (error * np.linalg.solve(covs, error[..., None])[..., 0]).sum(-1) - error.shape[-1]
+    return excess.mean() / (excess.std() / np.sqrt(len(excess)))
+
+
 # %% ex-report: all dimensions are three
 def overconfidence(past, means, covs):
     error = past - means
