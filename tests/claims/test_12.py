@@ -58,14 +58,14 @@ def rungs():
 
 @pytest.mark.slow
 def test_gaps_explained():
-    """The encoder loses about 3.4 nats. Two of them are amortisation, and one more is independence: ... a full covariance closes
+    """The encoder loses about 3.4 nats. A little more than two of them are amortisation, and one more is independence: ... a full covariance closes
     about three quarters of what the best diagonal q leaves open. The flow brings less than a tenth of a nat more."""
     ladder, spread = rungs()
     of = {name: by_set(values) for name, values in ladder.items()}
     top = of["annealed"]
     assert (top - of["encoder"] > 2.4).all()
     assert (top - of["encoder"]).mean() == pytest.approx(3.4, abs=0.4)
-    assert (of["best diagonal q"] - of["encoder"]).mean() == pytest.approx(2.0, abs=0.3)
+    assert (of["best diagonal q"] - of["encoder"]).mean() == pytest.approx(2.2, abs=0.3)
     assert (of["full covariance"] - of["best diagonal q"] > 0.7).all()
     assert (of["full covariance"] - of["best diagonal q"]).mean() == pytest.approx(1.1, abs=0.2)
     closed = (of["full covariance"] - of["best diagonal q"]) / (top - of["best diagonal q"])
