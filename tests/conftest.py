@@ -14,6 +14,7 @@ import atexit
 import os
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -78,17 +79,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.path.is_relative_to(PROJECTS):
             item.add_marker("slow")
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
-    is_root = os.name != "posix" or os.geteuid() == 0
-    left_out = {
-        "permissions do not bind root": [item for item in items if is_root and item.get_closest_marker("ordinary_user")]
-    }
+    if os.name != "posix" or os.geteuid() == 0:
+        for item in _leave_out(config, items, "ordinary_user"):
+            print(f"Deselected, since permissions do not bind root: {item.nodeid}")
     if "slow" not in config.option.markexpr:
-        left_out["`make claims` runs them"] = [item for item in items if item.get_closest_marker("slow")]
-    for why, not_here in left_out.items():
-        if not_here:
-            config.hook.pytest_deselected(items=not_here)
-            items[:] = [item for item in items if item not in not_here]
-            print(f"Deselected, since {why}: {', '.join(item.nodeid for item in not_here)}")
+        by_file = Counter(item.nodeid.partition("::")[0] for item in _leave_out(config, items, "slow"))
+        for file, number in by_file.items():
+            print(f"Deselected, since `make claims` runs them: {number} of {file}")
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], marker: str) -> list[pytest.Item]:
+    """Take those with ``marker`` out of ``items``, and return them."""
+    left_out = [item for item in items if item.get_closest_marker(marker)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+    return left_out
 
 
 @pytest.hookimpl(trylast=True)
