@@ -749,6 +749,7 @@ def on_two_hosts(directory, what, codes=(0, 0)):
     return [[line for line in out.splitlines() if not line.startswith("[Gloo]")] for out, _ in printed]
 
 
+@pytest.mark.slow
 def test_two_hosts_are_killed_and_taken_up_again_with_the_numbers_of_one(tmp_path):
     """The second dies at step 100; the first notices, and ends. Both go on from step 80, as would one alone."""
     on_two_hosts(tmp_path / "two", "killed", codes=[-signal.SIGABRT, -signal.SIGKILL])
