@@ -49,11 +49,12 @@ LIMITS = Limits(seconds_per_cell=120)
 SUBMITTED_NOTHING = Submitted(())
 
 per_notebook = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem[:2])
-starters_weekly = pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=pytest.mark.slow if path in STARTERS else ()) for path in SOURCES],
-    ids=lambda path: path.stem[:2],
-)
+
+
+def weekly(is_weekly):
+    """Parametrize a test by notebook, and leave those of which ``is_weekly`` holds to `make claims`."""
+    paths = [pytest.param(path, marks=pytest.mark.slow if is_weekly(path) else ()) for path in SOURCES]
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem[:2])
 
 
 @per_notebook
@@ -166,7 +167,7 @@ def cache():
     return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
-@starters_weekly
+@weekly(lambda path: path in STARTERS)
 def test_only_the_reference_is_right(path, kernels, cache):
     """The stub is not attempted, the reference is right, and every seeded wrong answer is wrong, with a hint."""
     given = Given(read_notebook(path))
@@ -201,12 +202,8 @@ def test_only_the_reference_is_right(path, kernels, cache):
                 assert advice(mark), what
 
 
-@pytest.mark.parametrize(
-    "path",
-    # Besides, `course release --check` proves it of all of them before they are given out.
-    [pytest.param(path, marks=() if path.stem[:2] == "02" else pytest.mark.slow) for path in SOURCES],
-    ids=lambda path: path.stem[:2],
-)
+# Besides, `course release --check` proves it of all of them before they are given out.
+@weekly(lambda path: path.stem[:2] != "02")
 def test_every_exercise_can_be_graded(path, kernels, cache):
     assert prove(path, kernels, cache) == []
 

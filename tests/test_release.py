@@ -218,6 +218,11 @@ def test_release_proves_that_exercises_can_be_graded(tmp_path, kernels, change, 
         assert any(sentence in problem for problem in found), found
 
 
+def test_nobody_proves_a_students_copy(tmp_path, kernels):
+    write_notebook(student_copy(toy_source()), tmp_path / NOTEBOOK)
+    assert "it is a student's copy" in prove(tmp_path / NOTEBOOK, kernels, tmp_path)[-1]
+
+
 @pytest.fixture(scope="module")
 def nbgrader_course(tmp_path_factory):
     """What runs nbgrader itself, and the folder of the course that it runs in."""

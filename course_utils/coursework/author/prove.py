@@ -48,8 +48,8 @@ def prove(path: Path, kernels: Kernels, cache: Path) -> list[str]:
     source = read_notebook(path)
     given = Given(source)
     wrong = _left_of_solutions(source, path.name) + _leaning_on_others(source)
-    programs = [_in_rounds(program, given) for program in key_programs(source, given)]
     try:
+        programs = [_in_rounds(program, given) for program in key_programs(path, source, given)]
         outcomes = run(programs, SEED, REFERENCE_LIMITS, kernels, cache=cache)
         key = key_of(path.name, source, given, SEED, outcomes)
     except NotebookError as error:

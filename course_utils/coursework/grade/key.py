@@ -49,18 +49,22 @@ def make_key(path: Path, seed: str, kernels: Kernels, cache: Path | None = None)
     """
     source = read_notebook(path)
     given = Given(source)
-    if given.exercises and not any(SOLUTION.search(each.answer.source) for each in given.exercises):
-        raise NotebookError(
-            f"{path} holds no solutions: it is a student's copy. Grade in the repository that it was released from."
-        )
-    outcomes = run(key_programs(source, given), seed, REFERENCE_LIMITS, kernels, cache=cache)
+    outcomes = run(key_programs(path, source, given), seed, REFERENCE_LIMITS, kernels, cache=cache)
     if cache:
         forget_answers(cache, source)
     return key_of(path.name, source, given, seed, outcomes)
 
 
-def key_programs(source: NotebookNode, given: Given) -> list[Program]:
-    """Return what runs each reference solution with its check twice: as graded, and then as it stands in the source."""
+def key_programs(path: Path, source: NotebookNode, given: Given) -> list[Program]:
+    """Return what runs each reference solution with its check twice: as graded, and then as it stands in the source.
+
+    Raises:
+        NotebookError: there are no solutions in it.
+    """
+    if given.exercises and not any(SOLUTION.search(each.answer.source) for each in given.exercises):
+        raise NotebookError(
+            f"{path} holds no solutions: it is a student's copy. Grade in the repository that it was released from."
+        )
     return [_with_explanations(plan, given) for plan in reference_plans(source, given, stripped_checks(given))]
 
 
