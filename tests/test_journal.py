@@ -31,6 +31,7 @@ from course_utils.coursework.grade.types import (
     Mark,
     Reason,
     Result,
+    joined,
 )
 from course_utils.coursework.run.limits import Limits
 from course_utils.coursework.run.records import Values
@@ -118,6 +119,14 @@ def written(journal: Journal, entries) -> bytes:
 def lines_of(entries) -> bytes:
     """The same bytes without a disk in between."""
     return b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 8])
+def test_a_key_made_in_parts_is_the_whole_key(parts):
+    exercises = tuple(ExpectedExercise(f"ex-{number}", "", 1.0, (CHECK,)) for number in range(5))
+    whole = msgspec.structs.replace(KEY, exercises=exercises)
+    made = [msgspec.structs.replace(KEY, exercises=exercises[part::parts]) for part in range(parts)]
+    assert joined(made) == whole
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -1,5 +1,7 @@
 """What is shipped as trained is what its recipe says, evaluated again with fewer images or fewer samples."""
 
+import hashlib
+
 import jax
 import numpy as np
 import pytest
@@ -8,33 +10,42 @@ from course_utils import pretrained
 from course_utils.data import DataError
 from course_utils.errors import CourseError
 from course_utils.evaluation import evaluate
-from course_utils.paths import DATA_DIR
+from course_utils.paths import DATA_DIR, DOCS_DIR
 from course_utils.pretrained import SHA256, load_pretrained, new_vae, weights_of, with_weights
 from tests.benchmarks import reproduce
 
 
 @pytest.mark.parametrize("name", SHA256)
 def test_the_weights_reach_what_their_recipe_says(name):
-    """On the same 1,000 images, so that only the draws of z differ: 20 of each image leave 0.04 nats."""
+    """On the same 1,000 images, so that only the draws of z differ: 200 of each image leave 0.02 nats of the ELBO."""
     vae, recipe = load_pretrained(name)
-    assert recipe["row"] == name
+    assert recipe["row"] == name and recipe["published"] == reproduce.ROWS[name].published
     x = reproduce.pixels_of(reproduce.ROWS[name], 1000)
-    seen = evaluate(vae, x, jax.random.key(0), 20)
-    assert -seen.elbo.mean() == pytest.approx(recipe["first_1000"]["minus_elbo"], abs=0.25)
-    # Of 20 samples the bound is lower than of 5,000, and higher than the ELBO.
-    loss = recipe["first_1000"]["nll"] + seen.log_likelihood.mean()
-    assert loss < 0 and seen.log_likelihood.mean() > seen.elbo.mean()
-    # On all images, within two standard errors of the test set, the row is where the table says.
-    assert recipe["test"]["num_samples"] == 5000 and recipe["published"] == reproduce.ROWS[name].published
+    seen, recorded = evaluate(vae, x, jax.random.key(0), 200), recipe["first_1000"]
+    assert -seen.elbo.mean() == pytest.approx(recorded["minus_elbo"], abs=0.1)
+    # Of 200 samples the bound is lower than of the recorded 5,000, by half a nat to one.
+    assert recorded["num_samples"] == recipe["test"]["num_samples"] == 5000
+    assert 0 < -seen.log_likelihood.mean() - recorded["nll"] < 1.2
 
 
-def test_the_importance_sampled_likelihood_is_the_recorded_one():
-    vae, recipe = load_pretrained("vae-1")
-    x = reproduce.pixels_of(reproduce.ROWS["vae-1"], 100)
-    likelihood = evaluate(vae, x, jax.random.key(0), 1000).log_likelihood
-    # The first 100 of the 1,000 images of the recipe, whose own spread is that of its standard error.
-    error = recipe["first_1000"]["standard_error"] * np.sqrt(1000 / 100)
-    assert abs(-likelihood.mean() - recipe["first_1000"]["nll"]) < 3 * error
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHA256)
+def test_the_importance_sampled_likelihood_is_the_recorded_one(name):
+    """Again with 5,000 samples, on the first 1,000 images; other draws of z move their mean by 0.02 nats."""
+    vae, recipe = load_pretrained(name)
+    x = reproduce.pixels_of(reproduce.ROWS[name], 1000)
+    likelihood = evaluate(vae, x, jax.random.key(0), 5000).log_likelihood
+    assert -likelihood.mean() == pytest.approx(recipe["first_1000"]["nll"], abs=0.06)
+
+
+def test_the_page_has_the_figures_of_the_recipes():
+    page = (DOCS_DIR / "reproduction.md").read_text(encoding="utf-8")
+    for name, row in reproduce.ROWS.items():
+        [line] = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        cells, test = [cell.strip(" *") for cell in line.strip("|").split("|")], load_pretrained(name)[1]["test"]
+        assert f"{test['minus_elbo']:.2f}" in cells and f"{test['nll']:.2f}" in cells
+        assert f"{row.published}" in cells and f"{test['nll'] - row.published:+.2f}".replace("-", "−") in cells
+        assert (f"**{test['nll']:.2f}**" in line) == (test["nll"] <= row.published and not row.fixed)
 
 
 def test_recipes_are_those_that_can_be_run():
@@ -53,10 +64,20 @@ def test_a_recipe_climbs(monkeypatch, tmp_path):
     monkeypatch.setattr(reproduce, "load_mnist", lambda split: (images[:256], labels[:256]))
     stage = reproduce.Stage("doubly reparameterised", 5, 2, 1e-4)
     monkeypatch.setitem(reproduce.ROWS, "iwae-50", reproduce.Row(84.78, (stage,), start="iwae-5"))
-    vae = reproduce.train("iwae-50", tmp_path)
+    vae, history = reproduce.train("iwae-50", tmp_path)
     before = weights_of(load_pretrained("iwae-5")[0])
     moved = [np.abs(weight - before[path]).max() for path, weight in weights_of(vae).items()]
     assert all(0 < distance < 0.01 for distance in moved)
+
+    path = tmp_path / "checkpoints" / "iwae-50.npz"
+    path.parent.mkdir()
+    seen = evaluate(vae, reproduce.pixels_of(reproduce.ROWS["iwae-50"], 10), jax.random.key(0), 10)
+    reproduce.save("iwae-50", vae, history, seen, path)
+    monkeypatch.setitem(SHA256, "iwae-50", hashlib.sha256(path.read_bytes()).hexdigest())
+    again, recipe = load_pretrained("iwae-50", tmp_path)
+    assert recipe["test"]["minus_elbo"] == pytest.approx(-seen.elbo.mean()) and len(recipe["objective_by_epoch"]) == 2
+    for path, weight in weights_of(again).items():
+        np.testing.assert_allclose(weight, weights_of(vae)[path], rtol=1e-3, atol=1e-6)
 
 
 def test_other_weights_are_refused_and_a_wrong_name_names_the_right_ones(tmp_path):

@@ -35,8 +35,11 @@ from tests.test_notebooks import wrong_answers
 NAME = "02_simple_monte_carlo.ipynb"
 
 
-def run(class_size: int = 60) -> list[tuple[str, str, str]]:
-    """Return the rows of the table: what, measured, and how it compares."""
+def run(class_size: int = 60, nbgrader_size: int = 12) -> list[tuple[str, str, str]]:
+    """Return the rows of the table: what, measured, and how it compares.
+
+    nbgrader grades one submission after the other and is far slower, so it gets the first few of the class.
+    """
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         source_dir, submissions = Path(folder, "notebooks"), Path(folder, "submissions")
@@ -50,11 +53,12 @@ def run(class_size: int = 60) -> list[tuple[str, str, str]]:
         grades = Path(folder, "grades")
         ours = _per_minute(lambda: grade_class(submissions, grades, source_dir=source_dir, progress=False), class_size)
         assert len(read_results(grades)) == class_size and not any(each.failure for each in read_results(grades))
-        theirs = _autograde(Path(folder), assignment, submissions, class_size)
+        few = sorted(submissions.rglob("*.ipynb"))[:nbgrader_size]
+        theirs = _autograde(Path(folder), assignment, few)
     return [
         *rows,
         (f"course grade, {class_size} submissions", f"{ours:.1f} /min", f"{ours / theirs:.2f} x nbgrader"),
-        (f"nbgrader autograde, the same {class_size}", f"{theirs:.1f} /min", "1.00 x"),
+        (f"nbgrader autograde, {nbgrader_size} of them", f"{theirs:.1f} /min", "1.00 x"),
     ]
 
 
@@ -123,18 +127,18 @@ def _per_minute(work: Callable[[], object], number: int) -> float:
     return 60 * number / (time.perf_counter() - start)
 
 
-def _autograde(folder: Path, assignment: nbformat.NotebookNode, submissions: Path, size: int) -> float:
+def _autograde(folder: Path, assignment: nbformat.NotebookNode, submissions: list[Path]) -> float:
     course = folder / "course"
     course.mkdir()
     nbgrader = install(folder / "nbgrader", course)
     write_notebook(assignment, course / "source" / "vi" / NAME)
     made = nbgrader("generate_assignment", "vi", "--create", "--force")
     assert made.returncode == 0, made.stderr[-2000:]
-    for path in submissions.rglob("*.ipynb"):
+    for path in submissions:
         place = course / "submitted" / path.parent.name / "vi"
         place.mkdir(parents=True)
         (place / NAME).write_bytes(path.read_bytes())
-    rate = _per_minute(lambda: nbgrader("autograde", "vi", "--create"), size)
+    rate = _per_minute(lambda: nbgrader("autograde", "vi", "--create"), len(submissions))
     graded = len(list((course / "autograded").rglob("*.ipynb")))
-    assert graded == size, f"nbgrader graded {graded} of {size}"
+    assert graded == len(submissions), f"nbgrader graded {graded} of {len(submissions)}"
     return rate

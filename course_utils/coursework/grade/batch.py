@@ -45,7 +45,7 @@ from course_utils.coursework.grade.journal import (
 )
 from course_utils.coursework.grade.pool import Graders, Workers, encode, number_of_cores
 from course_utils.coursework.grade.submissions import HIDDEN, Place, find_places
-from course_utils.coursework.grade.types import AnswerKey, Mark, Reason, Result
+from course_utils.coursework.grade.types import AnswerKey, Mark, Reason, Result, joined
 from course_utils.coursework.run.isolation import find_isolation
 from course_utils.coursework.run.limits import Limits
 from course_utils.coursework.source.notebooks import NOTEBOOKS_DIR, NotebookError, full_name, source_notebooks
@@ -56,6 +56,7 @@ WORKER_LOST = f"The worker was lost, {ATTEMPTS} times."
 LOST_AGAIN = f"whatever ran it was ended {ATTEMPTS} times, and {ATTEMPTS} times more when it was graded again"
 SECONDS_TO_OPEN = 90.0
 SECONDS_FOR_A_KEY = 3600.0
+MOST_PARTS_OF_A_KEY = 3
 # The runner ends what takes too long; this is for a runner that cannot.
 SECONDS_FOR_THE_RUNNER = 300.0
 CELLS_AT_ONCE = 40
@@ -267,22 +268,22 @@ def _keys(paths: list[Path], seed: str, cache: Path, graders: Graders, bars: _Ba
         NotebookError: a reference does not pass its own checks.
     """
 
-    def make(path: Path) -> AnswerKey:
-        # What is compiled for one is not for the others: the names by which answers are deleted from it are its own.
-        folder = make_folder_readable(cache / path.stem)
-        answer = _ask(
-            KeyJob(str(path), seed, str(folder)),
-            SECONDS_FOR_A_KEY,
-            graders,
-            f"The reference cannot be run, {ATTEMPTS} times.",
-        )
+    # A worker that would wait makes a part of a key, if that is worth the parent of kernels that it needs for it.
+    parts = max(1, min(MOST_PARTS_OF_A_KEY, graders.at_once // len(paths)))
+
+    def make(job: KeyJob) -> tuple[KeyJob, AnswerKey]:
+        answer = _ask(job, SECONDS_FOR_A_KEY, graders, f"The reference cannot be run, {ATTEMPTS} times.")
         if answer.key is None:
             raise NotebookError(answer.refusal or answer.failure)
-        return answer.key
+        return job, answer.key
 
-    keys = list(bars(_all_at_once(make, paths, graders), len(paths), "Running the reference solutions", "notebook"))
-    by_name = {key.notebook: key for key in keys}
-    return [by_name[path.name] for path in paths]
+    jobs = []
+    for path in paths:
+        # What is compiled for one is not for the others: the names by which answers are deleted from it are its own.
+        folder = make_folder_readable(cache / path.stem)
+        jobs += [KeyJob(str(path), seed, str(folder), part, parts) for part in range(parts)]
+    made = dict(bars(_all_at_once(make, jobs, graders), len(jobs), "Running the reference solutions", "part"))
+    return [joined([made[job] for job in jobs if job.source == str(path)]) for path in paths]
 
 
 def _grade_all(

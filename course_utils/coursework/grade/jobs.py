@@ -23,11 +23,17 @@ class OpenJob(msgspec.Struct, frozen=True, tag="open"):
 
 
 class KeyJob(msgspec.Struct, frozen=True, tag="key"):
-    """Make the answer key of a source notebook, and fill ``cache`` with what JAX compiles."""
+    """Make the answer key of a source notebook, or a part of it, and fill ``cache`` with what JAX compiles.
+
+    Attributes:
+        part, parts: which exercises it is to hold: those whose number leaves ``part`` when divided by ``parts``.
+    """
 
     source: str
     seed: str
     cache: str
+    part: int = 0
+    parts: int = 1
 
 
 class GradeJob(msgspec.Struct, frozen=True, tag="grade"):

@@ -39,8 +39,10 @@ def reference_plans(source: NotebookNode, given: Given, checks: dict[str, str]) 
     return plans(read_submitted(notebook_bytes(source), given), given, checks)
 
 
-def make_key(path: Path, seed: str, kernels: Kernels, cache: Path | None = None) -> AnswerKey:
-    """Return the answer key of the notebook at ``path`` for ``seed``.
+def make_key(
+    path: Path, seed: str, kernels: Kernels, cache: Path | None = None, chosen: slice = slice(None)
+) -> AnswerKey:
+    """Return the answer key of the notebook at ``path`` for ``seed``, or of its ``chosen`` exercises alone.
 
     ``cache`` is a folder to fill with what JAX compiles; of the answers themselves nothing is left in it.
 
@@ -49,10 +51,10 @@ def make_key(path: Path, seed: str, kernels: Kernels, cache: Path | None = None)
     """
     source = read_notebook(path)
     given = Given(source)
-    outcomes = run(key_programs(path, source, given), seed, REFERENCE_LIMITS, kernels, cache=cache)
+    outcomes = run(key_programs(path, source, given)[chosen], seed, REFERENCE_LIMITS, kernels, cache=cache)
     if cache:
         forget_answers(cache, source)
-    return key_of(path.name, source, given, seed, outcomes)
+    return key_of(path.name, source, given, seed, outcomes, chosen)
 
 
 def key_programs(path: Path, source: NotebookNode, given: Given) -> list[Program]:
@@ -68,13 +70,20 @@ def key_programs(path: Path, source: NotebookNode, given: Given) -> list[Program
     return [_with_explanations(plan, given) for plan in reference_plans(source, given, stripped_checks(given))]
 
 
-def key_of(name: str, source: NotebookNode, given: Given, seed: str, outcomes: dict[str, Outcome]) -> AnswerKey:
-    """Return the answer key of the notebook ``name``, from what was heard of its :func:`key_programs`.
+def key_of(
+    name: str,
+    source: NotebookNode,
+    given: Given,
+    seed: str,
+    outcomes: dict[str, Outcome],
+    chosen: slice = slice(None),
+) -> AnswerKey:
+    """Return the answer key of the notebook ``name``, from what was heard of its ``chosen`` :func:`key_programs`.
 
     Raises:
         NotebookError: as :func:`make_key` does.
     """
-    exercises = tuple(_expected(exercise, outcomes[exercise.name], name) for exercise in given.exercises)
+    exercises = tuple(_expected(exercise, outcomes[exercise.name], name) for exercise in given.exercises[chosen])
     return AnswerKey(name, digest_of_source(source), seed, exercises)
 
 
@@ -140,4 +149,5 @@ def forget_answers(cache: Path, source: NotebookNode) -> None:
     for entry in cache.iterdir():
         name = entry.name.removeprefix("jit_").rsplit("-", 2)[0]
         if name in made:
-            entry.unlink()
+            # A worker that makes another part of the key forgets in the same folder.
+            entry.unlink(missing_ok=True)

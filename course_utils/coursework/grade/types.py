@@ -140,3 +140,11 @@ class AnswerKey(Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     seed: str
     exercises: tuple[ExpectedExercise, ...]
+
+
+def joined(parts: list[AnswerKey]) -> AnswerKey:
+    """Return the whole key, given a part with every n-th exercise from the first on, one from the second on, and so forth."""
+    exercises = [None] * sum(len(part.exercises) for part in parts)
+    for number, part in enumerate(parts):
+        exercises[number :: len(parts)] = part.exercises
+    return msgspec.structs.replace(parts[0], exercises=tuple(exercises))

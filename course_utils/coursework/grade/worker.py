@@ -85,8 +85,9 @@ class Workshop:
         return Answer(notebooks=notebooks, others=opened.others)
 
     def _make_key(self, job: KeyJob) -> Answer:
-        cache = Path(job.cache) if job.cache else None
-        return Answer(key=make_key(Path(job.source), job.seed, self._trusted_kernels(given_of(job.source)), cache))
+        kernels = self._trusted_kernels(given_of(job.source))
+        cache, chosen = Path(job.cache) if job.cache else None, slice(job.part, None, job.parts)
+        return Answer(key=make_key(Path(job.source), job.seed, kernels, cache, chosen))
 
     def _grade(self, job: GradeJob) -> Answer:
         if job.code != code_digest():
