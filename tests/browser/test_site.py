@@ -447,9 +447,22 @@ def test_a_figure_is_dark_in_the_dark_theme_keeps_its_hues_and_is_printed_on_whi
     dark = drawn()
     assert light[0].min() == 1 and dark[0].max() < 0.1
     np.testing.assert_allclose(hue(*np.transpose(dark[1:])), hue(*np.transpose(light[1:])), atol=8)
+    page.locator("img").evaluate("(node) => node.classList.add('dark')")
+    np.testing.assert_allclose(drawn(), light, atol=0.01)
+    page.locator("img").evaluate("(node) => node.classList.remove('dark')")
     page.emulate_media(media="print")
     np.testing.assert_allclose(drawn(), light, atol=0.01)
     page.emulate_media(media="screen")
+
+
+def test_only_pictures_on_a_black_ground_are_no_plots(tmp_path):
+    dark = {
+        (path.stem, cell.id)
+        for path in source_notebooks()
+        for cell in reader_copy(read_notebook(path), {}, Assets(tmp_path), "assets").cells
+        if "figure dark" in json.dumps(cell.get("outputs", []))
+    }
+    assert dark == {("p5_images_from_captions", "typed"), ("p5_images_from_captions", "gallery")}
 
 
 def test_the_search_finds_a_chapter(address, visit):
