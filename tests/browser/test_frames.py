@@ -176,4 +176,5 @@ def test_without_drag_the_picture_moves_nothing(draw):
     page.mouse.move(*point_at(page.locator(".vi-room"), 0.9, 0.9))
     page.mouse.up()
     assert page.evaluate("model.get('position')") == before
+    expect(page.locator(".vi-room")).not_to_have_class(re.compile("vi-handle"))
     assert "empty" not in line_of(page) and "q:" in line_of(page)
