@@ -238,6 +238,29 @@ def test_what_has_the_same_name_has_the_same_colour():
     assert path["color"] == "currentColor"
 
 
+@pytest.mark.parametrize(
+    ("slider", "steps"),
+    [
+        (np.linspace(-2, 2, 9), 2),  # on the axis: two steps for each of its units
+        (np.linspace(2, -2, 9), -2),  # and so downwards
+        (np.arange(0, 360, 15), 23 / 7),  # not on it: all steps along its whole length, from -3.5 to 3.5
+    ],
+)
+def test_a_dragged_slider_follows_the_axis_on_which_it_lies_or_goes_across_it(slider, steps):
+    explorer = DensityExplorer({"other": MEANS, "dragged": slider}, X, Y, {"p": DENSITIES[0, 0]}, drag=("dragged",))
+    assert explorer.spec["drag"] == [{"slider": 1, "steps": pytest.approx(steps)}]
+    assert DensityExplorer({"dragged": slider}, X, Y, {"p": DENSITIES[0, 0]}).spec["drag"] == []
+
+
+def test_an_explorer_knows_where_it_started():
+    explorer = CurveExplorer(SLIDERS, X, {"q": FRAMES}, start={"mean": 0.9})
+    explorer.position = [0, 0]
+    assert explorer.spec["start"] == [3, 2]
+    style = StyleExplorer(MLP([5, 4, 9], rngs=nnx.Rngs(0)), ["a", "b", "c"], z=[0.5, -1], choice=2)
+    style.z, style.choice = [0, 0], 0
+    assert style.spec["start"] == {"z": [0.5, -1], "choice": 2}
+
+
 def test_forty_frames_of_sixty_by_sixty_are_small():
     density = np.ones((40, 60, 60), np.float32)
     grid = jnp.linspace(-3, 3, 60)
@@ -276,6 +299,8 @@ def test_density_explorer_has_the_same_position_and_form_as_curve_explorer():
         ({"y": np.geomspace(1, 2, 6)}, "y is not evenly spaced"),
         ({"sliders": {}}, "0 sliders"),
         ({"start": {"step": 1}}, "start names 'step'"),
+        ({"drag": ("step",)}, "drag names 'step', which is none of 'mean', 'scale'"),
+        ({"drag": ("mean", "scale", "mean")}, "drag has 3 names; expected two at most"),
         ({"colors": {"q": "red"}}, "colors names 'q'"),
     ],
 )

@@ -1,5 +1,8 @@
-const PLOT = { height: 242, numTicks: [7, 5] };
+const HEIGHT = 242;
+const ROW = MARGIN.top + HEIGHT + MARGIN.bottom;
 const BARS_WIDTH = 190;
+// In less room the bars stand below the curves.
+const LEAST_BESIDE = 520;
 
 /** Return the panel of the bars and levels: its group, and `draw(position)`. */
 function barsPanel(spec, data, place) {
@@ -36,23 +39,28 @@ function barsPanel(spec, data, place) {
   return { group, draw };
 }
 
+/** Return the place of the curves, and that of the bars if there are any, in a picture `room` pixels wide. */
+function places(room, hasBars) {
+  const beside = hasBars && room >= LEAST_BESIDE;
+  const width = room - MARGIN.left - MARGIN.right - (beside ? BARS_WIDTH : 0);
+  const curves = { left: MARGIN.left, width, height: HEIGHT, numTicks: [Math.min(7, Math.floor(width / 55)), 5] };
+  const bars = { width: BARS_WIDTH - MARGIN.left - 8, height: HEIGHT, numTicks: [1, 5] };
+  const corner = beside ? { left: room - MARGIN.right - bars.width } : { left: MARGIN.left, top: ROW + MARGIN.top };
+  return { curves, bars: { ...bars, ...corner }, height: hasBars && !beside ? 2 * ROW : ROW };
+}
+
 export default {
   render: (context) =>
-    renderFrames(context, "curve", (spec, data) => {
-      const room = WIDTH - MARGIN.left - MARGIN.right;
-      const curves = { ...PLOT, left: MARGIN.left, width: room };
-      const parts = [];
-      if (spec.bars.length + spec.levels.length) {
-        curves.width -= BARS_WIDTH;
-        const width = BARS_WIDTH - MARGIN.left - 8;
-        parts.push(barsPanel(spec, data, { ...PLOT, left: WIDTH - MARGIN.right - width, width }));
-      }
-      parts.unshift(curvesPanel(spec, data, curves));
+    renderFrames(context, "curve", (spec, data, room) => {
+      const hasBars = spec.bars.length + spec.levels.length > 0;
+      const { curves, bars, height } = places(room, hasBars);
+      const parts = [curvesPanel(spec, data, curves)];
+      if (hasBars) parts.push(barsPanel(spec, data, bars));
       const legend = [
         ...spec.curves.map((entry) => legendKey(entry.name, (entry.steps ? areaSwatch : lineSwatch)(entry))),
         ...spec.bars.map((entry) => legendKey(entry.name, areaSwatch(entry))),
         ...spec.levels.map((entry) => legendKey(entry.name, lineSwatch(entry))),
       ];
-      return { legend, parts, picture: plot(spec, MARGIN.top + PLOT.height + MARGIN.bottom, parts) };
+      return { legend, parts, picture: plot(spec, height, parts, room) };
     }),
 };

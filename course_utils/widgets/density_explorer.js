@@ -1,5 +1,7 @@
 const SIDE = 320;
 const GAP = 88;
+// In less room the curves stand below the densities.
+const LEAST_BESIDE = 580;
 
 // Where a Gaussian would be this many scales away from its mean.
 const LEVELS = [0.5, 1, 1.5, 2, 2.5].map((scales) => Math.exp(-0.5 * scales ** 2));
@@ -64,13 +66,33 @@ export function dotsPath(xs, ys, x, y) {
 
 const dotStyle = ({ color }) => ({ fill: "none", stroke: color, "stroke-width": 5.5 });
 
-/** Return the panel of densities, points and paths: its group, the heat map's canvas, and `draw(position)`. */
-function densitiesPanel(spec, data, densities) {
+/** Return the function that says what the densities are at a place, of which `bytes(entry, position)` has the square roots. */
+function densityReader(spec, bytes) {
+  const axes = [spec.x_range, spec.y_range];
+  const labels = [spec.x_label, spec.y_label];
+  const decimals = axes.map(([low, high]) => Math.max(0, 2 - Math.floor(Math.log10(high - low))));
+  return (place, position) => {
+    const [column, row] = axes.map(([low, high], axis) => {
+      const cell = Math.floor(((place[axis] - low) / (high - low)) * spec.shape[axis]);
+      return Math.max(0, Math.min(spec.shape[axis] - 1, cell));
+    });
+    const shares = spec.densities
+      .map((entry) => [entry.name, bytes(entry, position)])
+      .filter(([, values]) => values.some((value) => value > 0))
+      .map(([name, values]) => `${name}: ${Math.round(100 * (values[row * spec.shape[0] + column] / 255) ** 2)} % of its peak`);
+    return [...labels.map((label, axis) => `${label}: ${formatNumber(place[axis], decimals[axis])}`), ...shares];
+  };
+}
+
+/** Return the panel of densities, points and paths, a square: what `panel` returns, the heat map's `canvas`, and `draw(position)`. */
+function densitiesPanel(spec, data, densities, side) {
   const [numX, numY] = spec.shape;
-  const { group, drawing, x, y, width, height } = panel({
-    left: MARGIN.left, width: SIDE, height: SIDE, numTicks: [7, 7], grid: false,
+  const count = Math.round(side / 46);
+  const made = panel({
+    left: MARGIN.left, width: side, height: side, numTicks: [count, count], grid: false,
     xRange: spec.x_range, yRange: spec.y_range, xLabel: spec.x_label, yLabel: spec.y_label,
   });
+  const { drawing, x, y, width, height } = made;
   const bytes = (entry, position) => {
     const begin = frameOffset(entry, position);
     return densities.subarray(begin, begin + numX * numY);
@@ -108,38 +130,49 @@ function densitiesPanel(spec, data, densities) {
       for (const node of nodes) node.setAttribute("d", d);
     }
   };
-  return { group, canvas: heat.canvas, draw };
+  return { ...made, canvas: heat.canvas, draw, textsAt: densityReader(spec, bytes), drag: spec.drag };
 }
 
-/** Return the panel of the curves, with a line at the first slider's value: its group, and `draw(position)`. */
-function sidePanel(spec, data) {
-  const left = MARGIN.left + SIDE + GAP;
-  const place = { left, width: WIDTH - MARGIN.right - left, height: SIDE, numTicks: [4, 5] };
-  const { group, drawing, x, height, draw } = curvesPanel(spec, data, place);
-  const marker = svg("line", { class: "vi-marker", y1: 0, y2: height });
-  drawing.prepend(marker);
-  return {
-    group,
-    draw(position) {
-      draw(position);
-      const pixel = x(data[frameOffset(spec.marker, position)]).toFixed(1);
-      marker.setAttribute("x1", pixel);
-      marker.setAttribute("x2", pixel);
-    },
+/** Return the panel of the curves, with a line at the first slider's value: what `curvesPanel` returns. */
+function sidePanel(spec, data, place) {
+  const made = curvesPanel(spec, data, { ...place, numTicks: [Math.min(4, Math.floor(place.width / 60)), 5] });
+  const marker = svg("line", { class: "vi-marker", y1: 0, y2: place.height });
+  made.drawing.prepend(marker);
+  const draw = (position) => {
+    made.draw(position);
+    const pixel = made.x(data[frameOffset(spec.marker, position)]).toFixed(1);
+    marker.setAttribute("x1", pixel);
+    marker.setAttribute("x2", pixel);
   };
+  return { ...made, draw };
+}
+
+/** Return the `side` of the densities' square, the place of the curves, and the picture's size, all `room` pixels wide at most. */
+function places(room, hasCurves) {
+  const margins = MARGIN.left + MARGIN.right;
+  if (!hasCurves || room < LEAST_BESIDE) {
+    const side = Math.min(SIDE, room - margins);
+    const row = MARGIN.top + side + MARGIN.bottom;
+    const curves = { left: MARGIN.left, top: row + MARGIN.top, width: side, height: Math.round(0.7 * side) };
+    const height = hasCurves ? curves.top + curves.height + MARGIN.bottom : row;
+    return { side, curves, width: margins + side, height };
+  }
+  const side = Math.min(SIDE, Math.floor(0.54 * (room - margins - GAP)));
+  const left = MARGIN.left + side + GAP;
+  const curves = { left, width: room - MARGIN.right - left, height: side };
+  return { side, curves, width: room, height: MARGIN.top + side + MARGIN.bottom };
 }
 
 const dotSwatch = (entry) => swatch(svg("path", { class: "vi-round", d: "M7,8h0M14,5h0M21,9h0", ...dotStyle(entry) }));
 
 export default {
-  render: (context) =>
-    renderFrames(context, "density", (spec, data) => {
-      const main = densitiesPanel(spec, data, numbers(context.model.get("densities"), Uint8Array));
-      const parts = [main];
-      if (spec.side) parts.push(sidePanel(spec.side, data));
-      const width = spec.side ? WIDTH : MARGIN.left + SIDE + MARGIN.right;
-      const height = MARGIN.top + SIDE + MARGIN.bottom;
-      const box = { left: MARGIN.left, width: SIDE, height: SIDE };
+  render: (context) => {
+    const densities = numbers(context.model.get("densities"), Uint8Array);
+    return renderFrames(context, "density", (spec, data, room) => {
+      const { side, curves, width, height } = places(room, spec.side !== null);
+      const main = densitiesPanel(spec, data, densities, side);
+      const parts = [main, ...(spec.side ? [sidePanel(spec.side, data, curves)] : [])];
+      const box = { left: MARGIN.left, width: side, height: side };
       const picture = layered(main.canvas, plot(spec, height, parts, width), box);
       const [first, ...others] = spec.densities;
       const legend = [
@@ -150,5 +183,6 @@ export default {
         ...(spec.side?.curves ?? []).map((entry) => legendKey(entry.name, lineSwatch(entry))),
       ];
       return { legend, parts, picture };
-    }),
+    });
+  },
 };

@@ -1,6 +1,6 @@
 """Two-dimensional densities that follow one to three sliders, all of them computed beforehand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from course_utils.widgets.frames import (
     as_axis,
     as_frames,
     axis_ends,
+    check_names,
     choose_colors,
     ink,
     root_bytes,
@@ -48,6 +49,9 @@ class DensityExplorer(FrameExplorer):
         x_label, y_label: what the axes show.
         start: the values from which the sliders start, the nearest there is; by default the middle one.
         film: the slider that a button lets play from end to end, if there is to be one.
+        drag: one or two sliders that follow a drag over the densities, the first to the right and the second upwards. If
+            the values of a slider all lie on the axis, it goes as far as the pointer there; otherwise the whole width
+            or height of the picture is the way from its first value to its last.
         colors: names of densities, points, paths and curves with their colours, where they should differ from the
             usual ones. What has the same name has the same colour.
         label: a sentence that describes the picture to those who cannot see it.
@@ -80,6 +84,7 @@ class DensityExplorer(FrameExplorer):
         y_label: str = "y",
         start: Mapping[str, float] | None = None,
         film: str | None = None,
+        drag: Sequence[str] = (),
         colors: Mapping[str, str] | None = None,
         label: str = "Densities that follow the sliders",
     ):
@@ -130,6 +135,7 @@ class DensityExplorer(FrameExplorer):
             "y_label": y_label,
             "x_range": _borders(x),
             "y_range": _borders(y),
+            "drag": _drags(drag, values, [_borders(x), _borders(y)]),
             "side": side and side | {"curves": curves},
         }
         super().__init__(
@@ -156,6 +162,22 @@ def _borders(centres: Float[np.ndarray, " num"]) -> list[float]:
     """Return where the outermost cells of a grid end."""
     half = (centres[-1] - centres[0]) / (len(centres) - 1) / 2
     return [float(centres[0] - half), float(centres[-1] + half)]
+
+
+def _drags(
+    drag: Sequence[str], sliders: Mapping[str, Float[np.ndarray, " values"]], axes: list[list[float]]
+) -> list[dict[str, Any]]:
+    """Return the index of each slider that is dragged, and its steps for each unit of its axis."""
+    check_names("drag", drag, sliders)
+    if len(drag) > len(axes):
+        raise CourseError(f"drag has {len(drag)} names; expected two at most, one for each axis.")
+    dragged = []
+    for name, (low, high) in zip(drag, axes):
+        first, last = sliders[name][[0, -1]]
+        on_axis = low <= sliders[name].min() and sliders[name].max() <= high and first != last
+        way = last - first if on_axis else high - low
+        dragged.append({"slider": list(sliders).index(name), "steps": float((len(sliders[name]) - 1) / way)})
+    return dragged
 
 
 def _add_places(buffer: Buffer, kind: str, name: str, places: Any) -> dict[str, Any]:

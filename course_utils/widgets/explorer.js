@@ -68,6 +68,19 @@ function choice(name, options, onChange) {
   return { element, set: (option) => (element.selectedIndex = options.indexOf(option)) };
 }
 
+/** Return buttons of which one is pressed: their `element`, and `press(option)`; `onChoose(option)` comes after a press. */
+function oneOf(label, options, chosen, onChoose) {
+  const press = (option) => buttons.forEach((node, i) => node.setAttribute("aria-pressed", String(options[i] === option)));
+  const buttons = options.map((option) =>
+    button(option.name, () => {
+      press(option);
+      onChoose(option);
+    }),
+  );
+  press(chosen);
+  return { element: html("div", { class: "vi-row vi-group", role: "group", "aria-label": label }, ...buttons), press };
+}
+
 /**
  * Return a labelled native slider, which calls `onInput(value)` while it moves and `onChange()` when it is let go: its
  * element, its `input`, and `set(value, text)` to move it.

@@ -26,15 +26,16 @@ function ticks(low, high, count) {
 }
 
 /**
- * Return a panel with axes: the group to draw in, clipped to it, and the scales from data to pixels and back.
- * `numTicks` says about how many numbers the axes have, and `grid` whether lines go from those of `y` to the right.
+ * Return a panel with axes: the group to draw in, clipped to it, the scales from data to pixels and back, and
+ * `placeAt(event)`, the place under a pointer in the units of the axes. `numTicks` says about how many numbers the axes
+ * have, and `grid` whether lines go from those of `y` to the right.
  */
-function panel({ left, width, height, numTicks, grid = true, xRange, yRange, xLabel, yLabel }) {
+function panel({ left, top = MARGIN.top, width, height, numTicks, grid = true, xRange, yRange, xLabel, yLabel }) {
   // Far outside of the panel a coordinate need not be exact, but it must be one that a browser can draw.
   const clamp = (pixel) => Math.max(-1e4, Math.min(1e4, pixel));
   const x = (value) => clamp(((value - xRange[0]) / (xRange[1] - xRange[0])) * width);
   const y = (value) => clamp(height - ((value - yRange[0]) / (yRange[1] - yRange[0])) * height);
-  const group = svg("g", { transform: `translate(${left} ${MARGIN.top})` });
+  const group = svg("g", { transform: `translate(${left} ${top})` });
   const drawing = svg("svg", { width, height });
   const tick = grid ? { class: "vi-grid", x1: 0, x2: width } : { class: "vi-axis", x1: -5, x2: 0 };
   for (const { value, text } of ticks(...yRange, numTicks[1])) {
@@ -60,7 +61,11 @@ function panel({ left, width, height, numTicks, grid = true, xRange, yRange, xLa
   );
   const xAt = (pixel) => xRange[0] + (pixel / width) * (xRange[1] - xRange[0]);
   const yAt = (pixel) => yRange[0] + (1 - pixel / height) * (yRange[1] - yRange[0]);
-  return { group, drawing, x, y, xAt, yAt, width, height };
+  const placeAt = ({ clientX, clientY }) => {
+    const pixel = new DOMPoint(clientX, clientY).matrixTransform(group.getScreenCTM().inverse());
+    return [xAt(pixel.x), yAt(pixel.y)];
+  };
+  return { group, drawing, x, y, xAt, yAt, placeAt, width, height };
 }
 
 /** Return the SVG path through the points, interrupted where one is not finite. */
@@ -162,7 +167,7 @@ function layered(heat, picture, { left, width, height }) {
  * Return a handle that mouse, pen or finger drag over a panel: its `node`, and `put(x, y)`, which takes the place in the
  * units of the axes. While it is dragged, `onMove(x, y)` gets the place where its middle is wanted, then comes `onEnd()`.
  */
-function handle({ group, x, y, xAt, yAt }, { onMove, onEnd, attributes = {} }) {
+function handle({ group, x, y, placeAt }, { onMove, onEnd, attributes = {} }) {
   // A finger needs more room than the eye.
   const room = svg("circle", { class: "vi-room", r: 16 });
   const node = svg("g", { class: "vi-handle", ...attributes }, room, svg("circle", { class: "vi-grip", r: 6 }));
@@ -176,9 +181,7 @@ function handle({ group, x, y, xAt, yAt }, { onMove, onEnd, attributes = {} }) {
   });
   node.addEventListener("pointermove", (event) => {
     if (grip === null) return;
-    const middle = new DOMPoint(event.clientX + grip.x, event.clientY + grip.y);
-    const place = middle.matrixTransform(group.getScreenCTM().inverse());
-    onMove(xAt(place.x), yAt(place.y));
+    onMove(...placeAt({ clientX: event.clientX + grip.x, clientY: event.clientY + grip.y }));
   });
   for (const type of ["pointerup", "pointercancel"]) {
     node.addEventListener(type, () => {

@@ -49,18 +49,17 @@ class FrameExplorer(Explorer):
         self._values = sliders
         check_names("start", start, sliders)
         check_names("film", [] if film is None else [film], sliders)
-        common = {
-            "label": label,
-            "film": None if film is None else list(sliders).index(film),
-            "sliders": [{"name": name, "texts": _texts(values)} for name, values in sliders.items()],
-            "readout": [
-                buffer.add("readout", name, value) | {"decimals": _decimals(value)} for name, value in readout.items()
-            ],
-        }
         position = [
             int(np.abs(values - start[name]).argmin()) if name in start else len(values) // 2
             for name, values in sliders.items()
         ]
+        common = {
+            "label": label,
+            "film": None if film is None else list(sliders).index(film),
+            "sliders": [{"name": name, "texts": _texts(values)} for name, values in sliders.items()],
+            "readout": [buffer.add("readout", name, value) for name, value in readout.items()],
+            "start": position,
+        }
         super().__init__(spec={**spec, **common}, data=buffer.bytes(), position=position, **traits)
 
     @property
@@ -93,8 +92,12 @@ class Buffer:
     def add(
         self, kind: str, name: str, values: Float[ArrayLike, "..."], run: tuple[int | None, ...] = ()
     ) -> dict[str, Any]:
-        """Append ``values``, either of shape ``run`` or of one ``run`` for each frame; return where they are."""
-        return self.append(name, as_frames(kind, name, values, self.frames, run))
+        """Append ``values``, either of shape ``run`` or of one ``run`` for each frame.
+
+        Return where they are, and with how many decimals to show them.
+        """
+        frames = as_frames(kind, name, values, self.frames, run)
+        return self.append(name, frames) | {"decimals": _decimals(frames)}
 
     def append(self, name: str, values: Float[np.ndarray, "..."]) -> dict[str, Any]:
         """Append a frame array, with an axis for each slider; return where it is."""

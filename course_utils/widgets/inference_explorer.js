@@ -120,19 +120,6 @@ function neighbours(spec, images, codes) {
   };
 }
 
-/** Return buttons of which one is pressed: their `element`; `onChoose(option)` comes after a press. */
-function oneOf(label, options, chosen, onChoose) {
-  const press = (option) => buttons.forEach((node, i) => node.setAttribute("aria-pressed", String(options[i] === option)));
-  const buttons = options.map((option) =>
-    button(option.name, () => {
-      press(option);
-      onChoose(option);
-    }),
-  );
-  press(chosen);
-  return { element: html("div", { class: "vi-row vi-group", role: "group", "aria-label": label }, ...buttons), press };
-}
-
 function render({ model, el }) {
   const spec = model.get("spec");
   const [numPixels, latentDim] = [spec.height * spec.width, spec.decoder[0].inputs];

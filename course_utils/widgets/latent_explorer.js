@@ -53,6 +53,7 @@ function render({ model, el }) {
     return { ...made, mark };
   });
   const choose = imageChoice({ numImages, getImage, setImage });
+  choose.element.append(button("Reset", () => setImage(0)));
   const codeButtons = html(
     "div",
     { class: "vi-row" },

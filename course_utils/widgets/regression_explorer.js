@@ -54,10 +54,7 @@ function pointsOf(made, { color, getPoints, change, onEnd }) {
     change([...getPoints(), within([x, y])]);
     onEnd();
   };
-  sheet.addEventListener("click", (event) => {
-    const place = new DOMPoint(event.clientX, event.clientY).matrixTransform(made.group.getScreenCTM().inverse());
-    add(made.xAt(place.x), made.yAt(place.y));
-  });
+  sheet.addEventListener("click", (event) => add(...made.placeAt(event)));
   const handles = [];
   const makeHandle = () => {
     const i = handles.length;

@@ -46,6 +46,10 @@ function render({ model, el }) {
     { class: "vi-row" },
     button("Prior mean", () => setZ(new Array(spec.style_dim).fill(0))),
     button("Random style", () => setZ(Array.from({ length: spec.style_dim }, () => standardNormal()))),
+    button("Reset", () => {
+      setChoice(spec.start.choice);
+      setZ(spec.start.z);
+    }),
   );
   const row = html("div", { class: "vi-choices", role: "group", "aria-label": "what is drawn" }, ...each.map(({ node }) => node));
   const column = html("div", { class: "vi-latent" }, html("div", { class: "vi-sliders" }, ...sliders.map((s) => s.element)));

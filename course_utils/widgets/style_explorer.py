@@ -52,20 +52,17 @@ class StyleExplorer(Explorer):
                 f"The decoder has {layers[0]['inputs']} inputs and {layers[-1]['outputs']} outputs; expected a style and "
                 f"{len(choices)} choices in, and the pixels of a square image out."
             )
+        start = {"z": as_numbers("z", np.zeros(style_dim) if z is None else z).tolist(), "choice": choice}
         spec = {
             "label": label,
+            "start": start,
             "layers": layers,
             "height": side,
             "width": side,
             "style_dim": style_dim,
             "choices": [str(name) for name in choices],
         }
-        super().__init__(
-            spec=spec,
-            weights=weights.astype("<f4").tobytes(),
-            z=np.zeros(style_dim) if z is None else z,
-            choice=choice,
-        )
+        super().__init__(spec=spec, weights=weights.astype("<f4").tobytes(), **start)
 
     @traitlets.validate("z")
     def _check_z(self, proposal: dict[str, Any]) -> list[float]:

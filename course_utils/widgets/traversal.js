@@ -89,12 +89,15 @@ function pad({ spec, ranges, labels, numImages, encodedMean, getZ, setZ }) {
   const nearest = html("div", { class: "vi-note" });
   const place = html("div", { class: "vi-pad" });
   let [made, marker, dimensions, codes] = [null, null, null, null];
-  const draw = () => {
-    const [x, y] = dimensions.map((d) => getZ()[d]);
-    marker.setAttribute("transform", `translate(${made.x(x).toFixed(1)} ${made.y(y).toFixed(1)})`);
+  const nameNearest = ([x, y]) => {
     const distances = codes.map(([codeX, codeY]) => Math.hypot(codeX - x, codeY - y));
     const image = distances.indexOf(Math.min(...distances));
     nearest.textContent = `nearest code in this plane: image ${image}${labels.length ? `, label ${labels[image]}` : ""}`;
+  };
+  const draw = () => {
+    const [x, y] = dimensions.map((d) => getZ()[d]);
+    marker.setAttribute("transform", `translate(${made.x(x).toFixed(1)} ${made.y(y).toFixed(1)})`);
+    nameNearest([x, y]);
   };
   const build = () => {
     dimensions = selects.map((select) => Number(select.value));
@@ -111,16 +114,19 @@ function pad({ spec, ranges, labels, numImages, encodedMean, getZ, setZ }) {
     const room = svg("rect", { class: "vi-room vi-handle", width: PAD_SIDE, height: PAD_SIDE });
     made.drawing.append(marker, room);
     const follow = (event) => {
-      const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(made.group.getScreenCTM().inverse());
+      const [x, y] = made.placeAt(event);
       const within = (value, [low, high]) => Math.max(low, Math.min(high, value));
-      setZ(getZ().with(dimensions[0], within(made.xAt(x), xRange)).with(dimensions[1], within(made.yAt(y), yRange)));
+      setZ(getZ().with(dimensions[0], within(x, xRange)).with(dimensions[1], within(y, yRange)));
     };
     room.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
       room.setPointerCapture(event.pointerId);
       follow(event);
     });
-    room.addEventListener("pointermove", (event) => room.hasPointerCapture(event.pointerId) && follow(event));
+    room.addEventListener("pointermove", (event) =>
+      room.hasPointerCapture(event.pointerId) ? follow(event) : nameNearest(made.placeAt(event)),
+    );
+    room.addEventListener("pointerleave", draw);
     const label = `The plane of ${xLabel} and ${yLabel}, with the codes of the images`;
     const height = MARGIN.top + PAD_SIDE + MARGIN.bottom;
     place.replaceChildren(plot({ label }, height, [made], MARGIN.left + PAD_SIDE + MARGIN.right));

@@ -37,3 +37,11 @@ def show(page: Page, widget: anywidget.AnyWidget) -> None:
         if not name.startswith("_") and name != "layout"
     }
     page.evaluate(PAGE, [widget._esm, traits])
+
+
+def text_sizes(page: Page) -> list[float]:
+    """Return the sizes, in pixels of the screen, of all texts in the explorer's figures."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll(".vi-plot text")].map((text) =>
+            parseFloat(getComputedStyle(text).fontSize) * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b))"""
+    )

@@ -16,7 +16,7 @@ from course_utils.widgets import AscentExplorer
 from course_utils.widgets.ascent_explorer import ESTIMATORS
 from course_utils.widgets.library import send_library
 from course_utils.widgets.program import PRIMITIVES, page_program
-from tests.browser.bare import show
+from tests.browser.bare import show, text_sizes
 from tests.claims.cells import run_cells
 
 LOG_NORMALISERS = {"banana": np.log(np.pi / 2), "funnel": np.log(np.pi / 2), "ring": 2.498}
@@ -274,10 +274,6 @@ def test_without_the_library_the_start_is_drawn(browser, targets):
     page.add_style_tag(content=AscentExplorer._css)
     expect(page.get_by_role("button", name="Play")).to_be_disabled()
     assert page.locator(".vi-plane-explorer g[transform^=matrix]").count() == 2
-    sizes = page.evaluate(
-        """() => [...document.querySelectorAll(".vi-plot text")].map((text) =>
-            parseFloat(getComputedStyle(text).fontSize) * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b))"""
-    )
-    assert min(sizes) >= 11
+    assert min(text_sizes(page)) >= 11
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     page.close()

@@ -97,6 +97,9 @@ def test_a_style_is_drawn_as_each_choice_and_the_chosen_one_large(page):
     np.testing.assert_allclose(_inks(page), expected([0, 0], 2), atol=1)
     page.evaluate("model.set('choice', 0)")
     np.testing.assert_allclose(_inks(page), expected([0, 0], 0), atol=1)
+    page.get_by_role("button", name="Reset").click()
+    assert page.evaluate("[...model.get('z'), model.get('choice')]") == pytest.approx([0.7, -1.3, 1])
+    np.testing.assert_allclose(_inks(page), expected([0.7, -1.3], 1), atol=1)
 
 
 def test_python_is_told_ten_times_a_second_at_most_and_always_the_last_value(page):

@@ -9,7 +9,7 @@ import scipy.stats
 from playwright.sync_api import Page, expect
 
 from course_utils.widgets import ProposalExplorer
-from tests.browser.bare import show
+from tests.browser.bare import show, text_sizes
 
 START = [0.2, 0.4, 0.8, 0.6, -0.3]
 DOSES, DEATHS = np.array([-2.0, -1.0, 0.0, 1.0]), np.array([0, 0, 1, 4])
@@ -229,11 +229,7 @@ def test_text_is_large_enough_and_nothing_is_cut_off(browser, width):
     page = browser.new_page(viewport={"width": width, "height": 900})
     show(page, explorer_of(dose_response))
     page.add_style_tag(content=ProposalExplorer._css)
-    sizes = page.evaluate(
-        """() => [...document.querySelectorAll(".vi-plot text")].map((text) =>
-            parseFloat(getComputedStyle(text).fontSize) * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b))"""
-    )
-    assert min(sizes) >= 11
+    assert min(text_sizes(page)) >= 11
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     explorer = page.locator(".vi-explorer")
     assert explorer.evaluate("(node) => node.scrollWidth <= node.clientWidth")

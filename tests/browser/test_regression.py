@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from course_utils.widgets import RegressionExplorer
-from tests.browser.bare import show
+from tests.browser.bare import show, text_sizes
 from tests.claims.cells import run_cells, take
 
 X, Y = np.array([-0.8, -0.3, 0.1, 0.6, 0.9]), np.array([0.5, -0.4, 0.2, 1.1, -0.7])
@@ -155,10 +155,6 @@ def test_text_is_large_enough_and_nothing_is_cut_off(browser, width):
     page = browser.new_page(viewport={"width": width, "height": 900})
     show(page, RegressionExplorer(X, Y))
     page.add_style_tag(content=RegressionExplorer._css)
-    sizes = page.evaluate(
-        """() => [...document.querySelectorAll(".vi-plot text")].map((text) =>
-            parseFloat(getComputedStyle(text).fontSize) * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b))"""
-    )
-    assert min(sizes) >= 11
+    assert min(text_sizes(page)) >= 11
     assert page.locator(".vi-explorer").evaluate("(node) => node.scrollWidth <= node.clientWidth")
     page.close()

@@ -1,8 +1,10 @@
 """The site and the slides: complete, small, offline, without a solution, and alive without a kernel."""
 
 import base64
+import colorsys
 import hashlib
 import html.parser
+import io
 import itertools
 import json
 import re
@@ -15,7 +17,9 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
 
+from course_utils import plots
 from course_utils.coursework.author import explorers as explorers_module
 from course_utils.coursework.author.chapter_pdf import write_pdf
 from course_utils.coursework.author.explorers import UNSEEN, Explorer, explorers_of
@@ -419,6 +423,46 @@ def test_pages_fit_have_their_mathematics_and_are_accessible(address, visit, nam
         assert page.locator(".katex-error").count() == 0
         found = Axe().run(page).response["violations"]
         assert not [(each["id"], [node["html"][:200] for node in each["nodes"][:4]]) for each in found], (width, scheme)
+
+
+def test_a_figure_is_dark_in_the_dark_theme_keeps_its_hues_and_is_printed_on_white(page):
+    """The picture has a stripe for each colour; all but white keep their hue."""
+    names = ("WHITE", "ORANGE", "SKY", "GREEN", "BLUE", "VERMILION", "PURPLE")
+    colors = ["#ffffff", *(getattr(plots, name) for name in names[1:])]
+    stripes = "".join(f"<rect x='{20 * i}' width='20' height='20' fill='{color}'/>" for i, color in enumerate(colors))
+    picture = f"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='140' height='20'>{stripes}</svg>"
+    style = (DOCS_DIR / "_static" / "course.css").read_text(encoding="utf-8")
+    page.set_content(f'<style>{style}</style><body style="margin: 0"><img class="figure">')
+    page.locator("img").evaluate(
+        "(node, source) => { node.src = source; return node.decode(); }", picture.replace("#", "%23")
+    )
+
+    def drawn():
+        pixels = Image.open(io.BytesIO(page.locator("img").screenshot())).convert("RGB")
+        return [np.array(pixels.getpixel((20 * i + 10, 10))) / 255 for i in range(len(colors))]
+
+    hue = np.vectorize(lambda *rgb: 360 * colorsys.rgb_to_hls(*rgb)[0])
+    light = drawn()
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    dark = drawn()
+    assert light[0].min() == 1 and dark[0].max() < 0.1
+    np.testing.assert_allclose(hue(*np.transpose(dark[1:])), hue(*np.transpose(light[1:])), atol=8)
+    page.locator("img").evaluate("(node) => node.classList.add('dark')")
+    np.testing.assert_allclose(drawn(), light, atol=0.01)
+    page.locator("img").evaluate("(node) => node.classList.remove('dark')")
+    page.emulate_media(media="print")
+    np.testing.assert_allclose(drawn(), light, atol=0.01)
+    page.emulate_media(media="screen")
+
+
+def test_only_pictures_on_a_black_ground_are_no_plots(tmp_path):
+    dark = {
+        (path.stem, cell.id)
+        for path in source_notebooks()
+        for cell in reader_copy(read_notebook(path), {}, Assets(tmp_path), "assets").cells
+        if "figure dark" in json.dumps(cell.get("outputs", []))
+    }
+    assert dark == {("p5_images_from_captions", "typed"), ("p5_images_from_captions", "gallery")}
 
 
 def test_the_search_finds_a_chapter(address, visit):

@@ -98,14 +98,20 @@ def test_dragging_in_the_plane_sets_two_dimensions_and_names_the_nearest_code(va
     shown.mouse.down()
     shown.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.4 * box["height"])
     shown.mouse.up()
-    shown.mouse.move(box["x"], box["y"])  # no longer held
+    shown.mouse.move(box["x"] + 1, box["y"] + 1)  # no longer held
     expected = list(before)
     for d, share in ((order[0], 0.7), (order[2], 0.6)):
         expected[d] = ranges[d][0] + share * (ranges[d][1] - ranges[d][0])
     assert shown.evaluate("model.get('z')") == pytest.approx(expected, abs=0.05)
-    place = np.array(shown.evaluate("model.get('z')"))[[order[0], order[2]]]
-    nearest = np.hypot(*(codes[:, [order[0], order[2]]] - place).T).argmin()
-    expect(shown.get_by_text(f"nearest code in this plane: image {nearest}, label {nearest}")).to_be_visible()
+    plane = [order[0], order[2]]
+    corner = np.array([ranges[plane[0]][0], ranges[plane[1]][1]])
+    place = np.array(shown.evaluate("model.get('z')"))[plane]
+    under_pointer, of_z = (int(np.hypot(*(codes[:, plane] - each).T).argmin()) for each in (corner, place))
+    assert under_pointer != of_z
+    text = "nearest code in this plane: image {0}, label {0}"
+    expect(shown.get_by_text(text.format(under_pointer))).to_be_visible()
+    shown.mouse.move(0, 0)
+    expect(shown.get_by_text(text.format(of_z))).to_be_visible()
 
 
 def test_between_two_images_lies_a_straight_line(vae, shown):
@@ -128,3 +134,28 @@ def test_what_is_folded_in_is_not_drawn(page, vae):
     show(page, LatentExplorer(vae, INK.reshape(12, HEIGHT, WIDTH)))
     page.evaluate("() => model.set('z', [1, 1, 1, 1])")
     assert (grey_of(page.locator(".vi-strips canvas").first) == 0).all()  # an empty canvas
+
+
+def test_reset_goes_back_to_the_first_image_and_its_code(shown, vae):
+    shown.get_by_role("button", name="Next").click()
+    shown.get_by_role("button", name="Random draw").click()
+    assert shown.evaluate("model.get('image')") == 1
+    shown.get_by_role("button", name="Reset").click()
+    assert shown.evaluate("model.get('image')") == 0
+    codes = np.asarray(vae.encode(jnp.float32(INK / 255)).mean)
+    np.testing.assert_allclose(shown.evaluate("model.get('z')"), codes[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(640, 500), (1280, 1000)], ids=["200 % zoom", "100 %"])
+def test_images_and_sliders_are_seen_together(browser, vae, size):
+    page = browser.new_page(viewport=dict(zip(("width", "height"), size)))
+    explorer = LatentExplorer(vae, INK.reshape(12, HEIGHT, WIDTH), labels=range(12), num_sliders=LATENT)
+    show(page, explorer)
+    page.add_style_tag(content=explorer._css)
+    sliders = [slider.bounding_box() for slider in page.locator(".vi-latent").get_by_role("slider").all()]
+    images = [page.get_by_role("img", name=name).bounding_box() for name in ("image 0", "decoded")]
+    assert images[0]["y"] == images[1]["y"] and min(image["width"] for image in images) >= 84
+    assert all(slider["x"] > images[1]["x"] + images[1]["width"] for slider in sliders)
+    assert all(box["y"] + box["height"] <= size[1] for box in [*images, *sliders])
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    page.close()

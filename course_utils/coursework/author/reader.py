@@ -4,6 +4,7 @@ import base64
 import copy
 import hashlib
 import html
+import io
 import json
 import re
 import zlib
@@ -14,6 +15,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_output
+from PIL import Image
 
 from course_utils.coursework.author.explorers import UNSEEN, Explorer
 from course_utils.coursework.author.stills import PNG
@@ -24,6 +26,8 @@ from course_utils.coursework.source.values import agree
 HIDE_INPUT = "hide-input"
 # The metadata of an output that says what a gallery shows of the explorer in it.
 GALLERY = "gallery"
+# A picture of which more than this share is darker than this grey level is not turned into its negative in the dark theme.
+LEAST_DARK, NEARLY_BLACK = 0.2, 26
 TITLE_IN_ITALICS = re.compile(r"(?<!\*)\*(?!\*)([^*\n]+)\*(?!\*)")
 FRAGMENT = re.compile(r"(?<=\]\()([^)\s]*)#([^)\s]+)(?=\))")
 
@@ -165,7 +169,14 @@ def _picture(png: str, described: Mapping[str, Any], address: str) -> str:
         pixels = [int.from_bytes(header[at : at + 4]) for at in (16, 20)]
         height = round(width * pixels[1] / pixels[0])
     size = f' width="{width}" height="{height}"' if width else ""
-    return f'<img class="figure" src="{address}" alt="{html.escape(described.get("alt", ""))}"{size} loading="lazy">'
+    kind = "figure dark" if _is_dark(png) else "figure"
+    return f'<img class="{kind}" src="{address}" alt="{html.escape(described.get("alt", ""))}"{size} loading="lazy">'
+
+
+def _is_dark(png: str) -> bool:
+    """Return whether a good part of a PNG is black, as in pictures on a black ground; no plot has so much ink."""
+    counts = Image.open(io.BytesIO(base64.b64decode(png))).convert("L").histogram()
+    return sum(counts[:NEARLY_BLACK]) > LEAST_DARK * sum(counts)
 
 
 def _with_citations(text: str, references: Mapping[str, str]) -> str:
