@@ -25,6 +25,7 @@ from course_utils.coursework.source.names import defined, names_of
 from course_utils.coursework.source.notebooks import (
     SOLUTION,
     exercises,
+    is_check,
     read_notebook,
     source_notebooks,
     student_copy,
@@ -75,6 +76,8 @@ def test_form(path):
             assert not re.search(r"NBVAL|sys\.path|^\s*[%!]", cell.source, re.MULTILINE), cell.id
             assert all(output.output_type != "error" for output in cell.outputs), cell.id
             assert not any(output.get("name") == "stderr" for output in cell.outputs), cell.id
+            too_long = [line for line in cell.source.splitlines() if len(line) > 95]
+            assert is_check(cell) or not too_long, (cell.id, too_long)
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"[\"' ](/home|/root|/work|/tmp|/Users)/", text)
     assert not re.search(r"object at 0x", text)

@@ -18,7 +18,7 @@ def test_sliders_explained():
     normal, standard = names["DiagonalNormal"], names["standard_normal"](1)
     narrow, wide = (normal(np.zeros(1), np.full(1, scale)) for scale in (0.5, 2.0))
     assert [round(float(q.kl(standard)), 2) for q in (narrow, wide)] == [0.32, 0.81]
-    # "KL[p || q] turns that around."
+    # "For KL[p || q] it is the other way round."
     assert standard.kl(narrow) > standard.kl(wide)
 
 

@@ -57,12 +57,13 @@ def test_wiggle_explained():
     for seed in SEEDS:
         errors = {}
         for width in (2, 32):
-            _, history = fit(
+            network, history = fit(
                 names["minus_squared_error"], MLP([1, width, width, 1], rngs=nnx.Rngs(seed)), adam,
                 key=jax.random.key(0), num_steps=2000, data=(names["x_train"], names["wiggle"](names["x_train"])),
                 record=lambda model: model(x)[:, 0], progress=False,
             )  # fmt: skip
-            squares = (history.recorded - names["wiggle"](x[:, 0])) ** 2
+            predictions = np.r_[history.recorded, network(x).T]
+            squares = (predictions - names["wiggle"](x[:, 0])) ** 2
             errors[width] = np.sqrt(squares.mean(1)[-1])
         # The share that is left of each half's error after 60 steps.
         halves = [np.sqrt(squares[:, half].mean(1)) for half in (x[:, 0] < 0, x[:, 0] > 0)]

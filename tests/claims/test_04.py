@@ -25,8 +25,9 @@ run_cells = partial(cells.run_cells, NOTEBOOK, yours=take)
 @cache
 def lecture():
     return run_cells(
-        *("setup", "imports", "model-densities", "model-joint", "questions", "ex-weighted-answer", "take-up-code"),
-        *("grid-truth", "pilot-code", "ex-climb-answer", "ex-metropolis-answer", "race-methods", "race-rejection"),
+        *("setup", "imports", "model-densities", "model-joint", "questions", "earlier-functions"),
+        *("ex-weighted-answer", "take-up-code", "grid-truth", "pilot-code", "ex-climb-answer", "ex-metropolis-answer"),
+        *("race-methods", "race-rejection"),
         *("race-chains", "race-code", "step-size-code"),
         *("ex-covers-answer", "ex-dimension-answer"),
     )
@@ -73,8 +74,8 @@ def test_grid_explained():
 def test_prediction_explained():
     """All ten die is about twice as probable, five or fewer several times; for ten other counts of deaths it is wider."""
     lecture_ = run_cells(
-        *("setup", "imports", "model-densities", "model-joint", "questions", "ex-weighted-answer"),
-        *("take-up-code", "grid-truth"),
+        *("setup", "imports", "model-densities", "model-joint", "questions", "earlier-functions"),
+        *("ex-weighted-answer", "take-up-code", "grid-truth"),
     )
     counts, rng, wider = np.arange(11), np.random.default_rng(0), []
     risks = lecture_["risk"](lecture_["cells"], lecture_["NEW_DOSE"])
@@ -170,7 +171,7 @@ def test_pilot_explained():
 
 
 def test_climb_explained():
-    """Twenty steps lead to the top, near θ = 1, where the data are about 1.35 times as probable; Fisher's identity."""
+    """Twenty steps lead to the maximum, near θ = 1, where the data are about 1.35 times as probable; Fisher's identity."""
     log_likelihood = lecture()["log_likelihood"]
     slope = jax.jit(lambda theta, z: lecture()["log_evidence_slope"](log_likelihood, theta, z))
     per_draw = jax.jit(jax.vmap(jax.grad(log_likelihood, argnums=1), (0, None)))

@@ -128,7 +128,7 @@ def test_hills_explained():
 
 
 def test_mixture_explained_lets_go():
-    """From the right hill the single q lets go of the left one between 2 and 3; from the left, between 3 and 4."""
+    """From the right hill the single q gives up the left one between 2 and 3; from the left, between 3 and 4."""
     separations, q, _ = hills()
     holds_both = np.exp(q.log_scale[..., 0]) > 0.9  # [10, 7, start]
     at = {each: number for number, each in enumerate(separations)}
@@ -275,7 +275,7 @@ def test_clinic_explained():
 
 
 def test_ascent_explained():
-    """The score function trembles about twice as much, in some races far more, and less with K = 50; with step size 0.1 it is lost; a normal with correlation goes round the ring."""
+    """The score function fluctuates about twice as much, in some races far more, and less with K = 50; with step size 0.1 it is lost; a normal with correlation goes round the ring."""
     here = lecture()
 
     def root(phi):

@@ -12,7 +12,7 @@ from tests.claims import cells
 
 NOTEBOOK = "07_bayesian_neural_network"
 SEEDS = range(10)
-MODEL = ("setup", "imports", "network-code")
+MODEL = ("setup", "imports", "network-code", "earlier-functions")
 FITTED = (
     *("data-code", "ex-predictive-density-answer", "take-up", "evidence-code", "evidence-weights", "exact-code"),
     *("exact-draws", "ex-bnn-log-joint-answer", "log-joint-code", "log-joint-take-up", "linear-model", "linear-fit"),

@@ -106,7 +106,7 @@ def test_families_explained_hard(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_clinic_explained(seed):
-    """Started near the top, A lowers the bound in an E-step and B in an M-step; C and D never do; D's scale stays at 1."""
+    """Started near the maximum, A lowers the bound in an E-step and B in an M-step; C and D never do; D's scale stays at 1."""
     lecture = ppca(seed)
     x, programs = lecture["x"], lecture["programs"]
     near = {

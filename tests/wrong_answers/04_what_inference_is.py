@@ -9,6 +9,11 @@ def weighted_inference(log_weights, values):
     return log_weights.mean(), jax.nn.softmax(jnp.asarray(log_weights)) @ values
 
 
+# %% ex-weighted: the weights for their logarithms
+def weighted_inference(log_weights, values):
+    return log_mean_exp(jnp.exp(jnp.asarray(log_weights))), jax.nn.softmax(jnp.asarray(log_weights)) @ values
+
+
 # %% ex-weighted: weights that underflow
 def weighted_inference(log_weights, values):
     weights = np.exp(log_weights)
@@ -46,6 +51,11 @@ def log_evidence_slope(log_likelihood, theta, z):
 # %% ex-climb: p(x) instead of its logarithm
 def log_evidence_slope(log_likelihood, theta, z):
     return jax.value_and_grad(lambda t: jnp.exp(log_likelihood(z, t)).mean())(theta)
+
+
+# %% ex-climb: the likelihoods for their logarithms
+def log_evidence_slope(log_likelihood, theta, z):
+    return jax.value_and_grad(lambda t: log_mean_exp(jnp.exp(log_likelihood(z, t))))(theta)
 
 
 # %% ex-climb: likelihoods that underflow

@@ -187,6 +187,16 @@ def mean_iw_bound(log_weights):
     return jnp.mean(jax.nn.logsumexp(log_weights, axis=1) - jnp.log(log_weights.shape[1]))
 
 
+# %% ex-iw-bound: one logarithm of the weights of all datapoints
+def mean_iw_bound(log_weights):
+    return log_mean_exp(log_weights.ravel())
+
+
+# %% ex-iw-bound: the datapoints in place of the samples
+def mean_iw_bound(log_weights):
+    return log_mean_exp(log_weights.T).mean()
+
+
 # %% ex-iw-bound: exponentiated without care, so that all weights are zero
 def mean_iw_bound(log_weights):
     return jnp.mean(jnp.log(jnp.mean(jnp.exp(log_weights), axis=0)))

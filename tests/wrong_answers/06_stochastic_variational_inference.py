@@ -195,7 +195,7 @@ def mixture_elbo(weights, mean, scale, noise, log_joint):
     return (weights * (log_joint(z) - (jnp.log(weights) + log_parts).max(-1)).mean(0)).sum()
 
 
-# %% ex-score: the gradient by the scale, not by its log
+# %% ex-score: the gradient with respect to the scale, not to its logarithm
 def score_function_gradient(mean, log_scale, z, log_weights):
     scale = jnp.exp(log_scale)
     score_scale = -1 / scale + (z - mean) ** 2 / scale**3
@@ -208,7 +208,7 @@ def score_function_gradient(mean, log_scale, z, log_weights):
     return log_weights @ (noise / jnp.exp(log_scale)) / len(z), log_weights @ noise**2 / len(z)
 
 
-# %% ex-score: the scale for its square in the score by the mean
+# %% ex-score: the scale for its square in the score with respect to the mean
 def score_function_gradient(mean, log_scale, z, log_weights):
     noise = (z - mean) / jnp.exp(log_scale)
     return log_weights @ noise / len(z), log_weights @ (noise**2 - 1) / len(z)

@@ -3,6 +3,11 @@ def predictive_log_density(y, functions, sigma):
     return norm.logpdf(y, functions, sigma).mean(0)
 
 
+# %% ex-predictive-density: the densities for their logarithms
+def predictive_log_density(y, functions, sigma):
+    return log_mean_exp(norm.pdf(y, functions, sigma))
+
+
 # %% ex-predictive-density: summed, not averaged
 def predictive_log_density(y, functions, sigma):
     return jax.nn.logsumexp(norm.logpdf(y, functions, sigma), axis=0)
