@@ -104,11 +104,27 @@ def test_ex_boundaries():
     assert np.mean(generous) > 0.6 > 2 * np.mean(honest)
 
 
+def used(after):
+    """Return how many states are the likeliest somewhere in the held-out windows."""
+    return len(np.unique(np.asarray(after).argmax(-1)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_vae(seed):
+    """ "From a random start most states are never used." """
+    replacing = {"vae-code": {"20, 150, 0": f"20, 150, {seed}"}}
+    clustered = run_cells(NOTEBOOK, *TRAINING, names=lecture(), replacing=replacing, yours=take)
+    clustering = 'targets, _ = kmeans2(flat_train @ to_code, NUM_STATES, seed=seed, minit="++")'
+    replacing["vae-class"] = {clustering: "targets = np.random.default_rng(seed).normal(size=(NUM_STATES, DIM))"}
+    random = run_cells(NOTEBOOK, *TRAINING, names=lecture(), replacing=replacing, yours=take)
+    assert used(random["after"]) < 10 < used(clustered["after"])
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_segments_explained(seed):
     """ "The model changes its state less often than k-means does, and its boundaries are better for it. Still the plain rule
     with a tuned threshold draws better boundaries." "The states hold most of the information about the phoneme." """
-    replacing = {"vae-code": {"SEED = 150, 0": f"SEED = 150, {seed}"}}
+    replacing = {"vae-code": {"20, 150, 0": f"20, 150, {seed}"}}
     names = run_cells(NOTEBOOK, *TRAINING, *SEGMENTS, names=lecture(), replacing=replacing, yours=take)
     found, changes = names["found"], names["changes"]
     assert changes["the SLDS-VAE"].sum() < changes["k-means"].sum()
