@@ -104,20 +104,15 @@ def test_ex_boundaries():
     assert np.mean(generous) > 0.6 > 2 * np.mean(honest)
 
 
-def used(after):
-    """Return how many states are the likeliest somewhere in the held-out windows."""
-    return len(np.unique(np.asarray(after).argmax(-1)))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_vae(seed):
-    """ "From a random start most states are never used." """
-    replacing = {"vae-code": {"20, 150, 0": f"20, 150, {seed}"}}
-    clustered = run_cells(NOTEBOOK, *TRAINING, names=lecture(), replacing=replacing, yours=take)
+def test_vae():
+    """ "From random targets the ELBO ended more than a nat a frame lower." """
     clustering = 'targets, _ = kmeans2(flat_train @ to_code, NUM_STATES, seed=seed, minit="++")'
-    replacing["vae-class"] = {clustering: "targets = np.random.default_rng(seed).normal(size=(NUM_STATES, DIM))"}
-    random = run_cells(NOTEBOOK, *TRAINING, names=lecture(), replacing=replacing, yours=take)
-    assert used(random["after"]) < 10 < used(clustered["after"])
+    random = {"vae-class": {clustering: "targets = np.random.default_rng(seed).normal(size=(NUM_STATES, DIM))"}}
+    ends = [
+        float(run_cells(NOTEBOOK, *TRAINING, names=lecture(), replacing=start, yours=take)["of_test"])
+        for start in ({}, random)
+    ]
+    assert ends[1] < ends[0] - 1
 
 
 @pytest.mark.parametrize("seed", range(5))
