@@ -104,11 +104,22 @@ def test_ex_boundaries():
     assert np.mean(generous) > 0.6 > 2 * np.mean(honest)
 
 
+def test_vae():
+    """ "From random targets the ELBO ended more than a nat a frame lower." """
+    clustering = 'targets, _ = kmeans2(flat_train @ to_code, NUM_STATES, seed=seed, minit="++")'
+    random = {"vae-class": {clustering: "targets = np.random.default_rng(seed).normal(size=(NUM_STATES, DIM))"}}
+    ends = [
+        float(run_cells(NOTEBOOK, *TRAINING, names=lecture(), replacing=start, yours=take)["of_test"])
+        for start in ({}, random)
+    ]
+    assert ends[1] < ends[0] - 1
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_segments_explained(seed):
     """ "The model changes its state less often than k-means does, and its boundaries are better for it. Still the plain rule
     with a tuned threshold draws better boundaries." "The states hold most of the information about the phoneme." """
-    replacing = {"vae-code": {"SEED = 150, 0": f"SEED = 150, {seed}"}}
+    replacing = {"vae-code": {"20, 150, 0": f"20, 150, {seed}"}}
     names = run_cells(NOTEBOOK, *TRAINING, *SEGMENTS, names=lecture(), replacing=replacing, yours=take)
     found, changes = names["found"], names["changes"]
     assert changes["the SLDS-VAE"].sum() < changes["k-means"].sum()

@@ -166,7 +166,7 @@ def test_model_bound():
 
 
 def test_decoder_where():
-    """Since z enters nowhere else, it can take nothing but places: one place for all weights moves the picture as it is."""
+    """Since z enters nowhere else, it can encode nothing but places: one place for all weights moves the picture as it is."""
     names = model()
     for seed in SEEDS:
         weights = names["new_model"](seed)
