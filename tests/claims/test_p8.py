@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 TRAINED = ("setup", "imports", "pendulum-code", "simulate-code", "world-code", "unroll-code", "ex-elbo-answer",
            "objective-code", "data-code", "train")  # fmt: skip
 PLAYED = ("ex-cem-answer", "planners-code", "search-code", "gradient-code", "filter-code", "episode-code",
-          "control-code", "episodes")  # fmt: skip
+          "episode-play", "control-code", "episodes")  # fmt: skip
 REPORTED = ("ex-peeks-answer", "reports-code", "reports-four", "reports-errors")
 
 
@@ -80,7 +80,7 @@ def test_returns_explained(first):
 
 @pytest.mark.parametrize("first", [0, 10, 20])
 def test_reports_explained(first):
-    """Of the honest curves, the one from a single measurement is higher at all steps ... The second kind of lie shows at
+    """Of the honest curves, the one from a single measurement is higher at all steps ... Report C shows in
     one place only, where it falls below the noise of the measurements."""
     names = played(first)
     other = {"reports-errors": {"default_rng(50)": f"default_rng({50 + first})"}}
