@@ -143,7 +143,6 @@ def test_directions_loop(first):
             worlds.append(names["train"](seed, [np.concatenate(both) for both in zip(before, more, strict=True)])[0])
         after[collector] = lost(first, worlds, names["by_cem"])
     before = lost(first, names["worlds"], names["by_cem"])
-    print(first, before, after)
     assert after["planner"] < 0.5 * before
 
 
@@ -159,5 +158,4 @@ def test_directions_three_worlds(first):
         return names["my_cem"](value, plan, jnp.full(names["HORIZON"], 1.5), noise, names["ELITE"])[0]
 
     before, after = (lost(first, names["worlds"], planner) for planner in (names["by_cem"], by_three))
-    print(first, before, after)
     assert after < 0.75 * before
