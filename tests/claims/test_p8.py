@@ -126,7 +126,7 @@ def lost(first, worlds, planner):
 
 @pytest.mark.parametrize("first", [0, 10, 20])
 def test_directions_loop(first):
-    """Ten more episodes by the planner close more of the gap than ten more random ones."""
+    """Ten more episodes, played by the planner, close most of the gap ...; ten more of random torques close less."""
     names = played(first)
     rng, num = np.random.default_rng(200 + first), names["EPISODES"]
     starts, noise = names["draw_starts"](rng, num), np.float32(rng.normal(size=(num, names["T"], 3)))
@@ -143,12 +143,12 @@ def test_directions_loop(first):
             worlds.append(names["train"](seed, [np.concatenate(both) for both in zip(before, more, strict=True)])[0])
         after[collector] = lost(first, worlds, names["by_cem"])
     before = lost(first, names["worlds"], names["by_cem"])
-    assert after["planner"] < 0.5 * before
+    assert after["planner"] < min(0.5 * before, after["chance"])
 
 
 @pytest.mark.parametrize("first", [0, 10, 20])
 def test_directions_three_worlds(first):
-    """The mean over the three worlds: part of the gap goes away."""
+    """The value of a plan is the mean of `plan_values` over the three worlds: about half of the gap goes away."""
     names = played(first)
 
     def by_three(step, z, plan, noise):
