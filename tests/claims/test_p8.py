@@ -126,7 +126,7 @@ def lost(first, worlds, planner):
 
 @pytest.mark.parametrize("first", [0, 10, 20])
 def test_directions_loop(first):
-    """Ten more episodes, played by the planner, close most of the gap ...; ten more of random torques close less."""
+    """Ten more episodes, played by the planner, should close most of the gap ... and ten more of random torques less of it."""
     names = played(first)
     rng, num = np.random.default_rng(200 + first), names["EPISODES"]
     starts, noise = names["draw_starts"](rng, num), np.float32(rng.normal(size=(num, names["T"], 3)))
@@ -148,7 +148,7 @@ def test_directions_loop(first):
 
 @pytest.mark.parametrize("first", [0, 10, 20])
 def test_directions_three_worlds(first):
-    """The value of a plan is the mean of `plan_values` over the three worlds: about half of the gap goes away."""
+    """The value of a plan is the mean of `plan_values` over the three worlds: about half of the gap should go away."""
     names = played(first)
 
     def by_three(step, z, plan, noise):
