@@ -17,7 +17,7 @@ SEEDS = range(6)
 NOTEBOOK = "projects/p3_mesh_upsampling"
 # What a starter trains takes minutes, and few work on it: weekly is often enough.
 pytestmark = pytest.mark.slow
-MESHES = ("setup", "imports", "sides", "levels", "body", "draw")
+MESHES = ("setup", "imports", "sides", "levels", "body", "draw", "draw-data")
 NETWORKS = ("ex-mean-answer", "take-mean", "convolutions", "network", "midpoint-mesh", "players")
 
 
@@ -178,7 +178,7 @@ def test_loop():
 
 
 def test_loop_text():
-    """It moves the coarse vertices too ... which shrinks so coarse a mesh. ... such that they end where they were."""
+    """It moves the coarse vertices, too ... that shrinks so coarse a mesh. ... so that they end up where they were."""
     matrix = loop()
     for seed in SEEDS:
         x, *_ = meshes()["draw_shapes"](np.random.default_rng(seed), 20)

@@ -238,7 +238,7 @@ def test_well_explained():
         space = with_cells(
             "well-rivals-code", well_paths=paths, well_held_out=held_out, well_scores=np.zeros((3, 40, 4_000)), **few
         )
-        table = run_cells(NOTEBOOK, "well-table", names=space | {"SEEDS": 3})
+        table = run_cells(NOTEBOOK, "well-table", names=space)
         found = {name: values[19].mean() for name, values in table["well_plain"].items()}
         assert found["exact"] > found["without the present"] > found["backwards"] + 0.5
         error = scipy.stats.sem(table["well_plain"]["exact"][19])
@@ -312,7 +312,7 @@ def test_film_explained():
 def test_well_learned():
     """On average the learned reversal is about a hundredth of a nat below the exact one."""
     names = with_cells(
-        *("train-oscillator", "train-well", "well-rivals-code", "well-table"),
+        *("train-oscillator", "train-well", "well-rivals-code", "well-table", "well-kl"),
         replacing={"train-oscillator": {"1200, 3": "1200, 5", "range(SEEDS)": "range(1)"}},
     )
     gaps = names["well_gaps"]
