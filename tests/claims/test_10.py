@@ -5,6 +5,7 @@ pixels, and where something is trained, ten seeds.
 """
 
 from functools import cache
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 
 from course_utils.montecarlo import monte_carlo
+from course_utils.pretrained import weights_of
+from course_utils.steps import digests, init
+from tests.benchmarks import reproduce
 from tests.claims.cells import run_cells
 
 SETS = 10
@@ -53,6 +57,35 @@ def by_set(values):
 def encoded():
     terms, vae = lecture(17)["terms"], lecture(17)["vae"]
     return terms(vae, lecture(17)["x_test"], jax.random.key(3))
+
+
+def test_train_again_how(monkeypatch, tmp_path):
+    """With TRAIN_AGAIN = True [the cell] trains the model again, as the course did."""
+    calls = []
+
+    def fit(objective, model, optimizer, **settings):
+        calls.append((objective, model, optimizer, settings))
+        return model, SimpleNamespace(interrupted=False)
+
+    switched_on = {
+        "train-again": {"TRAIN_AGAIN, EPOCHS, STEPS_PER_EPOCH = False,": "TRAIN_AGAIN, EPOCHS, STEPS_PER_EPOCH = True,"}
+    }
+    run_cells("10_decoder_and_encoder", "train-again", names=lecture() | {"fit": fit}, replacing=switched_on)
+    monkeypatch.setattr(reproduce, "fit", fit)
+    reproduce.train("vae-1", tmp_path)
+    (*cell, settings), (*recipe, of_recipe) = calls
+    for name in ("num_steps", "batch_size", "checkpoint_every"):
+        assert settings[name] == of_recipe[name]
+    assert settings["key"] == of_recipe["key"]
+    np.testing.assert_array_equal(settings["data"], of_recipe["data"])
+    weights = [weights_of(model) for _, model, _ in (cell, recipe)]
+    for path in weights[0]:
+        np.testing.assert_allclose(weights[0][path], weights[1][path], rtol=1e-5, err_msg=path)
+    batch = jnp.asarray(settings["data"][:2])
+    seen = [
+        digests(objective, optimizer, init(model, optimizer), batch) for objective, model, optimizer in (cell, recipe)
+    ]
+    assert seen[0] == seen[1]
 
 
 # --- Part 1 -----------------------------------------------------------------------------------------------------------

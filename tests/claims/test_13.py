@@ -41,7 +41,7 @@ def lecture():
         *CELLS,
         yours=take,
         replacing={
-            "classifier-code": {"NUM_DRAWS, RATE = 64, 5, 3e-3": "NUM_DRAWS, RATE = 64, 1, 3e-3"},
+            "classifier-code": {"NUM_DRAWS, RATE, STEPS = 64, 5,": "NUM_DRAWS, RATE, STEPS = 64, 1,"},
             # The definition alone; there is no trained model yet.
             "one-network": {"to_pixels = image_decoder(stylish)": ""},
         },
