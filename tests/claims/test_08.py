@@ -216,9 +216,13 @@ BATCH, STEPS = 50, 150
 def digits_lecture():
     return run_cells(
         *("setup", "imports", "mnist-model", "mnist-bound", "mnist-table", "alternating-code", "alternating-steps"),
-        "ex-exchange-answer",
+        *("alternating-start", "ex-exchange-answer"),
         replacing={
-            "mnist-model": {"hidden=(100,)": "hidden=(50,)", "images[:32_000]": "images[:24_000]", "2000": "300"}
+            "mnist-model": {
+                "hidden=(100,)": "hidden=(50,)",
+                "images[:32_000]": "images[:24_000]",
+                "2000, 100,": f"300, {BATCH},",
+            }
         },
     )
 
@@ -297,17 +301,10 @@ def test_exchange_explained():
 def in_turns(x, seed, rounds):
     """Run the lecture's alternation; return the ELBO after the last E-step."""
     lecture, rng = digits_lecture(), np.random.default_rng(seed)
-    zeros = jnp.zeros((len(x), lecture["LATENTS"]))
-    weights, table = nnx.split(lecture["new_vae"](x).decoder)[1], MeanField(zeros, zeros)
-    states = [lecture["table_adam"].init(table), lecture["weights_adam"].init(weights)]
-    keys = iter(jax.random.split(jax.random.key(seed), 1000))
+    running, keys = lecture["start_in_turns"](x), iter(jax.random.split(jax.random.key(seed), 1000))
     for _ in range(rounds):
-        for _ in range(5):
-            table, states[0], value = lecture["table_step"](table, states[0], weights, x, next(keys))
-        for rows in rng.permutation(len(x)).reshape(-1, BATCH):
-            chosen = MeanField(table.mean[rows], table.log_scale[rows])
-            weights, states[1], _ = lecture["weights_step"](weights, states[1], chosen, x[rows], next(keys))
-    return float(value)
+        running, elbo = lecture["one_round"](x, *running, keys, rng)
+    return float(elbo)
 
 
 @pytest.mark.slow

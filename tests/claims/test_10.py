@@ -5,6 +5,7 @@ pixels, and where something is trained, ten seeds.
 """
 
 from functools import cache
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 
 from course_utils.montecarlo import monte_carlo
+from course_utils.pretrained import weights_of
+from course_utils.steps import digests, init
+from tests.benchmarks import reproduce
 from tests.claims.cells import run_cells
 
 SETS = 10
@@ -53,6 +57,36 @@ def by_set(values):
 def encoded():
     terms, vae = lecture(17)["terms"], lecture(17)["vae"]
     return terms(vae, lecture(17)["x_test"], jax.random.key(3))
+
+
+def test_train_again_how(monkeypatch, tmp_path):
+    """With TRAIN_AGAIN = True [the cell] trains the model again, as the course did."""
+    calls = []
+
+    def fit(objective, model, optimizer, **settings):
+        calls.append((objective, model, optimizer, settings))
+        return model, SimpleNamespace(interrupted=False)
+
+    switched_on = {
+        "train-again": {"TRAIN_AGAIN, EPOCHS, STEPS_PER_EPOCH = False,": "TRAIN_AGAIN, EPOCHS, STEPS_PER_EPOCH = True,"}
+    }
+    run_cells("10_decoder_and_encoder", "train-again", names=lecture() | {"fit": fit}, replacing=switched_on)
+    monkeypatch.setattr(reproduce, "fit", fit)
+    reproduce.train("vae-1", tmp_path)
+    (*cell, settings), (*recipe, of_recipe) = calls
+    for name in ("num_steps", "batch_size", "checkpoint_every"):
+        assert settings[name] == of_recipe[name]
+    assert settings["key"] == of_recipe["key"]
+    np.testing.assert_array_equal(settings["data"], of_recipe["data"])
+    weights = [weights_of(model) for _, model, _ in (cell, recipe)]
+    for path in weights[0]:
+        np.testing.assert_allclose(weights[0][path], weights[1][path], rtol=1e-5, atol=1e-6, err_msg=path)
+    batch, key = jnp.asarray(settings["data"][:2]), jax.random.key(0)
+    (climbed, model, adam), (of_row, _, adam_of_row) = cell, recipe
+    assert climbed(model, batch, key) == of_row(model, batch, key)
+    # An objective that checks its input has another digest at each trace.
+    steps = [digests(climbed, each, init(model, each), batch)["optimizer"] for each in (adam, adam_of_row)]
+    assert steps[0] == steps[1]
 
 
 # --- Part 1 -----------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def lecture():
         *CELLS,
         yours=take,
         replacing={
-            "classifier-code": {"NUM_DRAWS, RATE = 64, 5, 3e-3": "NUM_DRAWS, RATE = 64, 1, 3e-3"},
+            "classifier-code": {"NUM_DRAWS, RATE, STEPS = 64, 5,": "NUM_DRAWS, RATE, STEPS = 64, 1,"},
             # The definition alone; there is no trained model yet.
             "one-network": {"to_pixels = image_decoder(stylish)": ""},
         },
@@ -161,21 +161,22 @@ def test_clinic_explained():
 
 @pytest.mark.slow
 def test_baseline_explained():
-    """23.5 % of errors with pixels, 18.8 % with codes."""
+    """24.2 % of errors with pixels, 18.4 % with codes."""
     names = names_of_training()
     grey = names["grey"][1]
     pixels = [100 * names["test_error"](names["train_classifier"](names["train_grey"], seed), grey) for seed in SEEDS]
     assert (np.array(pixels) > of_classifiers() + 1).all()
-    assert np.mean(pixels) == pytest.approx(23.5, abs=1.5)
-    assert of_classifiers().mean() == pytest.approx(18.8, abs=1)
+    assert np.mean(pixels) == pytest.approx(24.2, abs=1.5)
+    assert of_classifiers().mean() == pytest.approx(18.4, abs=1)
 
 
 @pytest.mark.slow
 def test_m2_explained():
-    """12.9 %, which is 5.9 ± 0.2 points fewer errors ... It comes with every draw of the labels."""
+    """12.9 %, which is 5.5 ± 0.3 points fewer errors ... [The optimiser and] the number of its steps are the same. ... It comes with
+    every draw of the labels."""
     gains = of_classifiers() - of_m2()
     assert (gains > 2).all()
-    assert gains.mean() == pytest.approx(5.9, abs=1)
+    assert gains.mean() == pytest.approx(5.5, abs=1)
     assert of_m2().mean() == pytest.approx(12.9, abs=1)
 
 
