@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.experimental import checkify
 from numpy.testing import assert_array_equal
 
 from course_utils.checkpoints import CheckpointError, Checkpoints, checksum, fingerprint
@@ -38,6 +39,18 @@ import jax, jax.numpy as jnp, numpy as np
 from tests.test_checkpoints import *
 print(fingerprint(jax.grad(scaled(np.float32([1, 1, 2]))), jnp.ones(3)), fingerprint(jax.nn.relu, jnp.ones(3)))
 """
+
+
+def test_a_check_is_the_same_whenever_it_is_traced():
+    def checked(least):
+        def function(x):
+            checkify.debug_check(jnp.all(x > least), "too small")
+            return 2 * x
+
+        return function
+
+    assert fingerprint(checked(0), jnp.ones(3)) == fingerprint(checked(0), jnp.ones(3))
+    assert fingerprint(checked(0), jnp.ones(3)) != fingerprint(checked(1), jnp.ones(3))
 
 
 def test_a_fingerprint_is_the_same_in_another_process():
