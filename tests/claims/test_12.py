@@ -72,8 +72,8 @@ def test_gaps_explained():
     assert ((closed > 0.7) & (closed < 0.9)).all()
     gain = of["flow"] - of["full covariance"]
     assert ((gain > 0) & (gain < 0.1)).all()
-    # With the best normal as its proposal, importance sampling with K = 1000 is within a few hundredths of annealing.
-    assert (np.abs(top - of["importance, K = 1000"]) < 0.05).all()
+    # With the best normal as its proposal, importance sampling with K = 1000 is within a tenth of a nat of annealing.
+    assert (np.abs(top - of["importance, K = 1000"]) < 0.1).all()
     # ... which has far more even weights from eight chains.
     assert (by_set(spread["annealed"]) < 0.5 * by_set(spread["importance"])).all()
 
