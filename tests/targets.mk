@@ -4,7 +4,7 @@ help: help-authors
 
 help-authors:
 	@echo "make test       run the tests, and the lectures as tests (half an hour on two cores)"
-	@echo "make claims     run what a week can wait for: the project starters, and every claim that takes minutes"
+	@echo "make claims     run what a week can wait for: the project starters, wrong answers to lectures 10 to 13, every claim that takes minutes"
 	@echo "make lint       see whether ruff finds something, or would lay something out otherwise"
 	@echo "make bench      measure the course against its peers"
 	@echo "make reproduce  set our test log-likelihoods beside the published ones (half an hour)"

@@ -170,7 +170,7 @@ def cache():
     return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
-@weekly(lambda path: path in STARTERS)
+@weekly(lambda path: path in (*LECTURES[10:], *STARTERS))
 def test_only_the_reference_is_right(path, kernels, cache):
     """The stub is not attempted, the reference is right, and every seeded wrong answer is wrong, with a hint."""
     given = Given(read_notebook(path))
