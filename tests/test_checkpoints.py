@@ -51,6 +51,8 @@ def test_a_check_is_the_same_whenever_it_is_traced():
 
     assert fingerprint(checked(0), jnp.ones(3)) == fingerprint(checked(0), jnp.ones(3))
     assert fingerprint(checked(0), jnp.ones(3)) != fingerprint(checked(1), jnp.ones(3))
+    chosen = [lambda x, other=other: jax.lax.select(x > 0, jnp.int32(-1), jnp.int32(other)) for other in (2, 3)]
+    assert len({fingerprint(function, jnp.float32(1)) for function in chosen}) == 2
 
 
 def test_a_fingerprint_is_the_same_in_another_process():

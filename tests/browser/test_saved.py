@@ -30,10 +30,6 @@ def test_explorers_are_there_and_move_when_a_saved_notebook_is_opened_again(lab,
     assert "application/vnd.jupyter.widget-state+json" in nbformat.read(path, nbformat.NO_CONVERT).metadata.widgets
     with lab.notebook(browser, path.name) as notebook:
         slider = notebook.page.get_by_role("slider").first
-        expect(slider.or_(notebook.page.get_by_text("model not found"))).to_be_visible(timeout=30_000)
-        if not slider.is_visible():
-            # To a kernel that is slow to answer JupyterLab does not wait with what was saved; opened again, it is there.
-            notebook.page.reload()
         expect(slider).to_be_visible(timeout=30_000)
         plot = notebook.page.locator(".vi-plot")
         assert plot.inner_html() == last
