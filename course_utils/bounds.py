@@ -41,8 +41,8 @@ class DiagonalNormal(NamedTuple):
         shape = jnp.broadcast_shapes(jnp.shape(self.mean), jnp.shape(self.scale))
         return self.mean + self.scale * jax.random.normal(key, (num_samples, *shape))
 
-    def log_prob(self, z: Float[ArrayLike, "*batch dim"]) -> Float[Array, "*batch"]:
-        """Return the log-density in nats, summed over the last axis."""
+    def log_prob(self, z: Float[ArrayLike, "*#batch dim"]) -> Float[Array, "*#batch"]:
+        """Return the log-density in nats, summed over the last axis; ``z`` and the mean are broadcast."""
         return norm.logpdf(z, self.mean, self.scale).sum(-1)
 
     def entropy(self) -> Float[Array, "*batch"]:
