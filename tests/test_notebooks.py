@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from course_utils.coursework.author.execute import run_notebook
 from course_utils.coursework.author.prove import prove
 from course_utils.coursework.grade.answers import Given, Submitted, plans, read_submitted
 from course_utils.coursework.grade.judge import judge
@@ -145,6 +146,12 @@ def test_student_copy_gives_nothing_away(path):
             if len(line) > 20:
                 assert line not in text, f"{exercise.name}: {line!r} of the solution is in the student's copy"
     assert nbformat.writes(student_copy(student)) == text
+
+
+@weekly(lambda path: True)
+def test_a_copy_in_which_nothing_is_done_runs_through(path, tmp_path):
+    """Where an answer is missing the course's own runs, or the experiment waits for it."""
+    run_notebook(student_copy(read_notebook(path)), tmp_path / path.name)
 
 
 @per_notebook
