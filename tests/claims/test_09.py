@@ -211,13 +211,13 @@ def test_goals():
 
 @pytest.mark.slow
 def test_optimisation():
-    """In ten other runs of three epochs each, a bias that started at zero cost 3 to 6 nats, and a constant learning rate 2 to 5."""
+    """In ten other runs of three epochs each, a bias that started at zero cost 4 to 7 nats, and a constant learning rate 2 to 5."""
     for seed in SEEDS:
         new = lecture()["new_vae"]
         both = test_elbo(trained(new(seed=seed), 1404, seed)[0])
         without_bias = test_elbo(trained(VAE(20, hidden=(200, 200), rngs=nnx.Rngs(seed)), 1404, seed)[0])
         constant = test_elbo(trained(new(seed=seed), 1404, seed, schedule=False)[0])
-        assert 2.5 < both - without_bias < 6.5
+        assert 3 < both - without_bias < 7.3
         assert 1.8 < both - constant < 5.2
 
 
