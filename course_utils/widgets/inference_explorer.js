@@ -22,11 +22,14 @@ export function nearest(codes, mean, count) {
   return distances.sort((a, b) => a.sum - b.sum).slice(0, count).map(({ row }) => row);
 }
 
-/** Return an image with what stands below it: its `element`, `draw(ink)`, and `say(text)`. */
-function captioned(spec, label) {
+/**
+ * Return an image with what stands below it: its `element`, `draw(ink)`, and `say(text)`. Without a `label`, that text is all
+ * that screen readers have of it.
+ */
+function captioned(spec, label = null) {
   const { canvas, draw } = inkCanvas(spec.height, spec.width);
   const caption = html("figcaption");
-  canvas.setAttribute("aria-label", label);
+  canvas.setAttribute(...(label ? ["aria-label", label] : ["aria-hidden", "true"]));
   return {
     element: html("figure", {}, canvas, caption),
     draw: (ink) => draw(ink, 1),
@@ -101,7 +104,7 @@ function climbPicture({ bound_range: yRange, colors }) {
 
 /** Return the row of the training images whose codes are nearest: its `element`, `draw(mean)`, and `text()`. */
 function neighbours(spec, images, codes) {
-  const shown = Array.from({ length: Math.min(NUM_NEAREST, images.length) }, () => captioned(spec, ""));
+  const shown = Array.from({ length: Math.min(NUM_NEAREST, images.length) }, () => captioned(spec));
   let rows = [];
   const names = () => rows.map((row) => spec.training_labels[row]).join(", ");
   const figures = html("div", { class: "vi-row vi-small", role: "group" }, ...shown.map(({ element }) => element));
