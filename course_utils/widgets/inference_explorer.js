@@ -146,6 +146,7 @@ function render({ model, el }) {
   let bound = null;
   let [x, seen, encoded, climb, history] = [null, null, null, null, []];
   const done = () => history.length - 1;
+  const steps = () => `${done()} step${done() === 1 ? "" : "s"}`;
 
   const sheet = paper({
     ...spec, label: "Image to paint on", getPixels: () => model.get("paint"), getTool: () => tool,
@@ -161,7 +162,7 @@ function render({ model, el }) {
   const nats = (value) => `${formatNumber(value, 1)} nats`;
   const say = () => {
     const { encoder, q } = model.get("bounds");
-    announce.say(`After ${done()} steps: encoder ${nats(encoder)}, q ${nats(q)}.${near.text()}`);
+    announce.say(`After ${steps()}: encoder ${nats(encoder)}, q ${nats(q)}.${near.text()}`);
   };
   const drawQ = () => {
     const q = getQ();
@@ -175,7 +176,7 @@ function render({ model, el }) {
   const drawBounds = () => {
     const { encoder, q } = model.get("bounds");
     ofEncoder.say("encoder", nats(encoder));
-    ofQ.say(`q, ${done()} steps`, nats(q));
+    ofQ.say(`q, ${steps()}`, nats(q));
     climbing.draw(history, encoder);
   };
   const logged = ({ mean, scale }) => ({ mean: Float32Array.from(mean), logScale: Float32Array.from(scale, Math.log) });

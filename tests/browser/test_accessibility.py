@@ -5,7 +5,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from flax import nnx
 
-from course_utils.models import MLP, VAE
+from course_utils.models import MLP
 from course_utils.widgets import (
     AscentExplorer,
     CurveExplorer,
@@ -20,17 +20,13 @@ from course_utils.widgets import (
 )
 from course_utils.widgets.explorer import Explorer
 from tests.browser.bare import show
+from tests.browser.test_inference import IMAGES, make_vae  # the sizes for which JAX has compiled it there
 
 GRID = np.arange(4.0)
-IMAGES = np.random.default_rng(0).binomial(1, 0.4, (9, 8, 6))
 
 
 def bowl(z):
     return -(z**2).sum(-1)
-
-
-def vae() -> VAE:
-    return VAE(3, data_dim=48, hidden=(5,), rngs=nnx.Rngs(0))
 
 
 EXPLORERS = {
@@ -43,13 +39,13 @@ EXPLORERS = {
         {"step": GRID}, GRID, GRID, {"p": np.ones((4, 4)), "q": np.eye(4)}, points={"z": np.eye(2)},
         paths={"m": np.eye(2)}, curve={"ELBO": GRID}, curve_x=GRID, readout={"n": GRID},
     ),
-    "InferenceExplorer": lambda: InferenceExplorer(vae(), IMAGES, labels=range(9), training=(IMAGES, range(9))),
-    "LatentExplorer": lambda: LatentExplorer(vae(), IMAGES, labels=range(9)),
+    "InferenceExplorer": lambda: InferenceExplorer(make_vae(), IMAGES, labels=range(30), training=(IMAGES, range(30))),
+    "LatentExplorer": lambda: LatentExplorer(make_vae(), IMAGES, labels=range(30)),
     "Playground": Playground,
     "Prediction": lambda: predict("axe", "Does `q` grow?", ["yes", "no"], then="The text that follows."),
     "ProposalExplorer": lambda: ProposalExplorer(bowl, 1.14),
     "RegressionExplorer": lambda: RegressionExplorer([-0.5, 0.5], [1, -1]),
-    "StyleExplorer": lambda: StyleExplorer(MLP([5, 4, 49], rngs=nnx.Rngs(0)), "abc"),
+    "StyleExplorer": lambda: StyleExplorer(MLP([5, 12, 49], rngs=nnx.Rngs(0)), "abc"),
 }  # fmt: skip
 
 
