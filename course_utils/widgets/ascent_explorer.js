@@ -1,4 +1,5 @@
 const CURVE = { left: MARGIN.left, width: 240, height: 150, numTicks: [4, 5] };
+const KEY_STEP = 0.05;
 const NORMALISER_LINE = { color: "currentColor", dash: 1 };
 
 /** Return the parameters of q, in the form that they are climbed in, of an entry of the history. */
@@ -151,6 +152,8 @@ function render({ model, el }) {
   const select = choice("target", targets.map(({ name }) => name), chooseTarget);
 
   const picture = plane(spec);
+  // What stands in it can be moved: it is no mere image.
+  picture.group.ownerSVGElement.setAttribute("role", "group");
   const runs = names.map((_, i) => {
     const path = svg("path", { ...lineStyle({ color: colors.runs[i], dash: 0 }), "stroke-width": 1.3 });
     picture.drawing.append(path);
@@ -160,11 +163,14 @@ function render({ model, el }) {
       const place = [within(z1, spec.x_range), within(z2, spec.y_range)];
       race.begin(model.get("history").map((run, j) => (i === j ? [...place, ...run.at(-1).slice(2)] : run.at(-1))));
     };
-    return {
-      path,
-      contours: normalLayer(picture, colors.runs[i]),
-      grip: handle(picture, { onMove, onEnd: say, attributes: { "aria-hidden": "true", style: `--vi-grip: ${colors.runs[i]}` } }),
+    const contours = normalLayer(picture, colors.runs[i]);
+    const grip = handle(picture, { onMove, onEnd: say, attributes: { ...MOVABLE, style: `--vi-grip: ${colors.runs[i]}` } });
+    const move = (right, up) => {
+      const [z1, z2] = model.get("history")[i].at(-1);
+      onMove(z1 + KEY_STEP * right, z2 + KEY_STEP * up);
     };
+    moveByKeys(grip.node, { move, onEnd: say });
+    return { path, contours, grip };
   });
   const curves = curvesOf(spec);
   const setups = setUp(names, colors.runs, spec.choices, (number, what, option) =>
@@ -178,6 +184,8 @@ function render({ model, el }) {
       path.setAttribute("d", linePath(xs, ys, picture.x, picture.y));
       contours.draw(normalOf(history[i].at(-1)));
       grip.put(xs.at(-1), ys.at(-1));
+      const place = `z₁ ${formatNumber(xs.at(-1), 2)}, z₂ ${formatNumber(ys.at(-1), 2)}`;
+      grip.node.setAttribute("aria-label", `mean of ${names[i]}: ${place}`);
     });
     curves.draw(history);
     const nats = [...history.map((run) => run.at(-1)[5]), race.target().log_normaliser];

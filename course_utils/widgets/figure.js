@@ -2,6 +2,9 @@
 
 const WIDTH = 760;
 const MARGIN = { left: 62, right: 14, top: 12, bottom: 46 };
+const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
+// What screen readers are told of a handle that has keys of its own.
+const MOVABLE = { tabindex: 0, role: "button", "aria-roledescription": "movable point" };
 const DASHES = ["", "7 4", "2 3", "9 3 2 3", "12 4", "4 2", "6 2 2 2 2 2"];
 
 function svg(tag, attributes = {}, ...children) {
@@ -191,6 +194,17 @@ function handle({ group, x, y, placeAt }, { onMove, onEnd, attributes = {} }) {
   }
   group.append(node);
   return { node, put: (dataX, dataY) => node.setAttribute("transform", `translate(${x(dataX).toFixed(1)} ${y(dataY).toFixed(1)})`) };
+}
+
+/** Let arrow keys move a handle, five times as far with Shift: `move(right, up)` gets the steps; then comes `onEnd()`. */
+function moveByKeys(node, { move, onEnd }) {
+  keepKeys(node);
+  node.addEventListener("keydown", (event) => {
+    if (!(event.key in KEYS)) return;
+    event.preventDefault();
+    move(...KEYS[event.key].map((step) => step * (event.shiftKey ? 5 : 1)));
+  });
+  node.addEventListener("keyup", (event) => event.key in KEYS && onEnd());
 }
 
 /** Return the colours of the heat map for each byte, RGBA: from transparent white through `color` towards black. */

@@ -22,11 +22,14 @@ export function nearest(codes, mean, count) {
   return distances.sort((a, b) => a.sum - b.sum).slice(0, count).map(({ row }) => row);
 }
 
-/** Return an image with what stands below it: its `element`, `draw(ink)`, and `say(text)`. */
-function captioned(spec, label) {
+/**
+ * Return an image with what stands below it: its `element`, `draw(ink)`, and `say(text)`. Without a `label`, that text is all
+ * that screen readers have of it.
+ */
+function captioned(spec, label = null) {
   const { canvas, draw } = inkCanvas(spec.height, spec.width);
   const caption = html("figcaption");
-  canvas.setAttribute("aria-label", label);
+  canvas.setAttribute(...(label ? ["aria-label", label] : ["aria-hidden", "true"]));
   return {
     element: html("figure", {}, canvas, caption),
     draw: (ink) => draw(ink, 1),
@@ -101,7 +104,7 @@ function climbPicture({ bound_range: yRange, colors }) {
 
 /** Return the row of the training images whose codes are nearest: its `element`, `draw(mean)`, and `text()`. */
 function neighbours(spec, images, codes) {
-  const shown = Array.from({ length: Math.min(NUM_NEAREST, images.length) }, () => captioned(spec, ""));
+  const shown = Array.from({ length: Math.min(NUM_NEAREST, images.length) }, () => captioned(spec));
   let rows = [];
   const names = () => rows.map((row) => spec.training_labels[row]).join(", ");
   const figures = html("div", { class: "vi-row vi-small", role: "group" }, ...shown.map(({ element }) => element));
@@ -143,6 +146,7 @@ function render({ model, el }) {
   let bound = null;
   let [x, seen, encoded, climb, history] = [null, null, null, null, []];
   const done = () => history.length - 1;
+  const steps = () => `${done()} step${done() === 1 ? "" : "s"}`;
 
   const sheet = paper({
     ...spec, label: "Image to paint on", getPixels: () => model.get("paint"), getTool: () => tool,
@@ -158,7 +162,7 @@ function render({ model, el }) {
   const nats = (value) => `${formatNumber(value, 1)} nats`;
   const say = () => {
     const { encoder, q } = model.get("bounds");
-    announce.say(`After ${done()} steps: encoder ${nats(encoder)}, q ${nats(q)}.${near.text()}`);
+    announce.say(`After ${steps()}: encoder ${nats(encoder)}, q ${nats(q)}.${near.text()}`);
   };
   const drawQ = () => {
     const q = getQ();
@@ -172,7 +176,7 @@ function render({ model, el }) {
   const drawBounds = () => {
     const { encoder, q } = model.get("bounds");
     ofEncoder.say("encoder", nats(encoder));
-    ofQ.say(`q, ${done()} steps`, nats(q));
+    ofQ.say(`q, ${steps()}`, nats(q));
     climbing.draw(history, encoder);
   };
   const logged = ({ mean, scale }) => ({ mean: Float32Array.from(mean), logScale: Float32Array.from(scale, Math.log) });

@@ -37,10 +37,10 @@ function curvesPicture() {
 
 /** Return the plane of two dimensions: its element, and `draw(look, labels, dims, z)`; it calls `onPick(x, y)`. */
 function latentPlane({ onPick }) {
-  const canvas = html("canvas", { class: "vi-plane", role: "img" });
+  const caption = html("figcaption", {}, "The encoder's codes of held-out images appear here.");
+  const canvas = html("canvas", { class: "vi-plane", role: "img", "aria-label": caption.textContent });
   const scale = Math.min(3, globalThis.devicePixelRatio || 1);
   canvas.width = canvas.height = PLANE_SIDE * scale;
-  const caption = html("figcaption", {}, "The encoder's codes of held-out images appear here.");
   const context = canvas.getContext("2d");
   let reach = 3.5;
   const pixel = (value) => ((value + reach) / (2 * reach)) * PLANE_SIDE;
@@ -115,8 +115,8 @@ function imageRow(name, count) {
 
 /** Return the bars of the latent dimensions' KL: their element, and `draw(kl)`. */
 function unitBars() {
-  const bars = html("div", { class: "vi-units", role: "img" });
   const caption = html("figcaption", {}, "The KL of each latent dimension appears here.");
+  const bars = html("div", { class: "vi-units", role: "img", "aria-label": caption.textContent });
   const draw = (kl) => {
     const sorted = [...kl].sort((a, b) => b - a);
     const active = sorted.filter((nats) => nats >= ACTIVE_NATS).length;

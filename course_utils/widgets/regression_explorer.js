@@ -5,7 +5,6 @@ const NUM_PLACES = 81;
 const KEY_STEP = 0.02;
 // By how many pixels a point must be dragged out of the panel to be deleted.
 const OUTSIDE = 14;
-const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
 
 /** Return the panel of data and predictions: its element, what `panel` returns, and `draw(posterior, noiseScale)`. */
 function predictionsOf(spec) {
@@ -71,17 +70,14 @@ function pointsOf(made, { color, getPoints, change, onEnd }) {
       else onEnd();
       isOut = false;
     };
-    const attributes = { tabindex: 0, role: "button", "aria-roledescription": "movable point", style: `--vi-grip: ${color}` };
-    const point = handle(made, { onMove, onEnd: end, attributes });
+    const point = handle(made, { onMove, onEnd: end, attributes: { ...MOVABLE, style: `--vi-grip: ${color}` } });
     const { node } = point;
-    keepKeys(node);
+    const moveBy = (...steps) => move(i, getPoints()[i].map((value, axis) => value + KEY_STEP * steps[axis]));
+    moveByKeys(node, { move: moveBy, onEnd });
     node.addEventListener("keydown", (event) => {
       if (event.key === "Delete" || event.key === "Backspace") remove(i);
-      const by = KEYS[event.key];
-      if (by) move(i, getPoints()[i].map((value, axis) => value + KEY_STEP * by[axis] * (event.shiftKey ? 5 : 1)));
-      if (by || event.key === "Backspace") event.preventDefault();
+      if (event.key === "Backspace") event.preventDefault();
     });
-    node.addEventListener("keyup", (event) => event.key in KEYS && onEnd());
     return point;
   };
   const draw = (points) => {

@@ -250,6 +250,26 @@ def test_a_mean_that_is_dragged_climbs_from_there(race):
     assert before[0, 0, 5] != start[0, 0, 5]
 
 
+def test_arrow_keys_move_a_mean(race):
+    race.get_by_role("button", name="Step").click()
+    race.get_by_role("button", name="Reset").click()
+    start = history(race)
+    grip = race.get_by_role("button", name="mean of q 2: z₁ ")
+    grip.focus()
+    for key in ("ArrowRight", "Shift+ArrowUp"):
+        race.keyboard.press(key)
+    np.testing.assert_allclose(history(race)[1, 0, :2], start[1, 0, :2] + [0.05, 0.25], atol=1e-9)
+    np.testing.assert_array_equal(history(race)[0], start[0])
+    z1, z2 = history(race)[1, 0, :2]
+    expect(grip).to_have_attribute(
+        "aria-label", f"mean of q 2: z₁ {z1:.2f}, z₂ {z2:.2f}".replace("-", "\N{MINUS SIGN}")
+    )
+    assert (
+        f"ELBO of q 2 {history(race)[1, 0, 5]:.3f}".replace("-", "\N{MINUS SIGN}")
+        in race.locator(".vi-announcer").inner_text()
+    )
+
+
 def test_a_step_out_of_all_bounds_is_refused_in_one_sentence(race):
     race.evaluate("model.set('history', model.get('history').map(([[a, b, c, d, e, f]]) => [[a, b, 200, d, e, f]]))")
     race.get_by_role("button", name="Play").click()

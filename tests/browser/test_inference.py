@@ -146,6 +146,7 @@ def test_a_step_climbs_play_ends_after_two_hundred_and_reset_goes_back(vae, show
     shown.get_by_role("button", name="Step").click()
     after_one = q_of(shown)
     np.testing.assert_allclose(np.abs(after_one.mean), 0.1, rtol=1e-4)
+    expect(shown.get_by_text("q, 1 step", exact=True)).to_be_visible()
     assert_bounds(vae, shown)
     shown.get_by_role("button", name="Play").click()
     expect(shown.get_by_text("q, 200 steps")).to_be_visible(timeout=60_000)
