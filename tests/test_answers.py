@@ -163,6 +163,7 @@ def test_what_is_as_it_was_given_is_untouched_also_when_the_course_has_moved_on(
         ("for i in x:\n    with open(i) as f: pass", {"i", "f"}),
         ("from w import (\n    a,\n    b as c,\n)\nfrom v import d as e, g", {"a", "c", "e", "g"}),
         ("import h.i as j, k", {"j", "k"}),
+        ("a, (b, *c) = d\nfor i, (j, k) in e:\n    with f() as (g, h): pass", {"a", "b", "c", "i", "j", "k", "g", "h"}),
         ("a = b = 1; c, *d = e\nif a: f = 2\n[g, h] = 1, 2\nprint(i := 3)", {"a", "b", "c", "d", "f", "g", "h", "i"}),
     ],
 )

@@ -130,6 +130,13 @@ def joined(cells):
     return [each for each in cells if each["id"] != "ex-draw-answer"]
 
 
+def mended_below_with_the_check(cells):
+    """What the check called wrong is mended in a cell below it, and a copy of the check says ✓."""
+    (at,) = (i for i, each in enumerate(cells) if each["id"] == "ex-mean-check")
+    mended = dict(cells[at], id="mended", metadata={}, source=PLAIN)
+    return [*cells[: at + 1], mended, dict(cells[at], id="check-again"), *cells[at + 1 :]]
+
+
 def lines_as_list(cells):
     return [dict(each, source=each["source"].splitlines(keepends=True)) for each in cells]
 
@@ -267,6 +274,20 @@ STYLES = {
     "with-outputs": Style(change=with_outputs),
     "tabs": Style("def mean(values):\n\treturn np.mean(values)"),
     "windows-lines": Style("def mean(values):\r\n    return np.mean(values)\r\n"),
+    "top-of-the-notebook": Style(
+        "@jax.jit\ndef mean(values):\n    return ONE * jnp.sum(values) / len(values)",
+        top=("%reset -f", "import numpy as jnp\nONE = jnp.float32(1)"),
+    ),
+    "other-answer-binds-names-of-the-course": Style(
+        "import numpy as jnp\ndef lecture_sum(x, times):\n    return times * sum(x)\n"
+        "a, (b, one) = 1, (2, 1.0)\nfor i, last in enumerate([1.0]):\n    pass\ntable['two'] = 2\n"
+        "def mean(values):\n    return lecture_sum(values, 1) / len(values)",
+        above=("table = {}",),
+        draw="def draw(key, num):\n    x = jnp.empty(num)\n    x[:] = jax.random.normal(key, (num,))\n"
+        "    return x * one * last * lecture_sum([1.0], table['two'])",
+    ),
+    "older-try-below-the-check": Style(below=(MARKER + "def mean(values):\n    return 0.0",)),
+    "mended-below-with-the-check": Style("def mean(values):\n    return 0.0", change=mended_below_with_the_check),
     "unicode-names": Style("def mean(values):\n    Σ = sum(values)\n    return Σ / len(values)"),
     "recursive": Style("def total(x):\n    return x[0] + total(x[1:]) if len(x) else 0.0\ndef mean(values):\n    return total(list(values)) / len(values)"),
     "cached": Style("import functools\n@functools.cache\ndef one():\n    return 1.0\ndef mean(values):\n    return one() * np.mean(values)"),

@@ -1,14 +1,15 @@
 """Read the notebook that a student handed in, and say what is to be run for each exercise.
 
 Every cell that the student added or changed runs whole, as it stands; nothing of it is looked into here but for the words
-in it. Of the lecture's own cells those that set up are run, and of the others the definitions that the student's cells
-use. A notebook's metadata say what its cells were when it was released.
+in it. Of the lecture's own cells those that set up are run, in their places, and of the others the definitions that the
+student's cells use. A notebook's metadata say what its cells were when it was released.
 """
 
 import ast
 import functools
 import itertools
 import json
+import keyword
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -41,17 +42,21 @@ SETS_ENVIRONMENT = re.compile(r"\b(?:JAX|XLA)_[A-Z]")
 WORD = re.compile(r"[^\W\d]\w*")
 # What binds a name, in a cell that need not be Python: too many names do no harm. Nothing in it is tried twice.
 _IMPORTED = r"\w++(?:\.\w++)*+(?:[ \t]++as[ \t]++\w++)?+"
+_TARGET = r"[ \t*(\[]*+\w++[ \t)\]]*+"
+_TARGETS = rf"{_TARGET}(?:,{_TARGET})*+(?:,[ \t]*+)?+"
 BINDING = re.compile(
     rf"""^[ \t]*+(?:async[ \t]++)?(?:def|class)[ \t]++(?P<definition>\w++)
-      | ^[ \t]*+(?P<targets>[(\[]?[ \t]*+\*?\w++(?:[ \t]*+,[ \t]*+\*?\w++)*+[ \t]*+[)\]]?)[ \t]*+(?::[^=\n]*+)?=(?!=)
-      | (?<=[;:=])[ \t]*+(?P<further>\*?\w++(?:[ \t]*+,[ \t]*+\*?\w++)*+)[ \t]*+=(?!=)
+      | ^(?P<targets>{_TARGETS})(?::[^=\n]*+)?=(?!=)
+      | (?<=[;:=])(?P<further>{_TARGETS})=(?!=)
       | \b(?P<walrus>\w++)[ \t]*+:=
       | \bimport[ \t]++(?P<imported>{_IMPORTED}(?:[ \t]*+,[ \t]*+{_IMPORTED})*+)
       | \bimport[ \t]*+\((?P<listed>[^()]*+)\)
-      | \bas[ \t]++(?P<alias>\w++)
-      | \bfor[ \t]++(?P<variable>\w++)""",
+      | \bas[ \t]++(?P<alias>{_TARGETS})
+      | \bfor[ \t]++(?P<variables>{_TARGETS})""",
     re.MULTILINE | re.VERBOSE,
 )
+# What writes into what a name stands for: ``table["two"] = 2``, ``table.append(2)``, ``n += 1``.
+CHANGING = re.compile(r"^[ \t]*+(\w++)[ \t]*+(?:[\[.]|[-+*/%&|^@<>]{1,2}=)", re.MULTILINE)
 IMPORTS_ALL = re.compile(r"\bimport[ \t]++\*")
 
 
@@ -66,6 +71,7 @@ class Cell(msgspec.Struct, frozen=True):
         given: the id of the lecture's cell that it is, unchanged; its source is left out then.
         answers: the exercise as whose answer it is marked, and how, if it is.
         checks: the exercise whose check's place it takes.
+        sets_up: the id of the setup cell that it was before it was changed.
     """
 
     source: str
@@ -73,6 +79,7 @@ class Cell(msgspec.Struct, frozen=True):
     answers: str = ""
     marked_by: str = ""
     checks: str = ""
+    sets_up: str = ""
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -117,9 +124,10 @@ class Given:
         checks = [cell for cell in code if is_check(cell)]
         self.lecture_names = set().union(*(names_of(defined, cell.source) for cell in [*lecture, *checks]))
         self.course_names = set().union(*self.setup_names.values(), *(each.defines for each in self.statements))
+        self.course_lines = {line.strip() for cell in [*self.setup, *lecture] for line in cell.source.splitlines()}
 
-    def definitions_for(self, words: Iterable[str]) -> list[str]:
-        """Return the sources of the lecture's definitions that use of ``words`` may need, directly or through one another."""
+    def definitions_for(self, words: Iterable[str]) -> list[Statement]:
+        """Return the lecture's definitions that use of ``words`` may need, directly or through one another."""
         todo, needed = list(words), set()
         by_name: dict[str, list[int]] = {}
         for number, each in enumerate(self.statements):
@@ -129,7 +137,7 @@ class Given:
             for number in by_name.pop(todo.pop(), []):
                 needed.add(number)
                 todo += self.statements[number].uses
-        return [self.statements[number].source for number in sorted(needed)]
+        return [self.statements[number] for number in sorted(needed)]
 
 
 def _definitions(cell: NotebookNode) -> list[Statement]:
@@ -248,7 +256,7 @@ def _cell(raw: dict[str, Any], source: str, released: Mapping[str, str], given: 
             return Cell(source, answers=exercise.name, marked_by=marked_by)
         if check.id == name or check.metadata.nbgrader.grade_id == grade_id:
             return Cell(source, checks=exercise.name)
-    return Cell(source)
+    return Cell(source, sets_up=name if name in given.setup_names else "")
 
 
 def words_of(source: str) -> set[str]:
@@ -261,6 +269,11 @@ def bound_names(source: str) -> set[str]:
     return {
         name for match in BINDING.finditer(source) for group in match.groups() if group for name in WORD.findall(group)
     }
+
+
+def changed_names(source: str) -> set[str]:
+    """Return the names of what a cell may write into, found like those that it may bind."""
+    return {name for name in CHANGING.findall(source) if not keyword.iskeyword(name)}
 
 
 @dataclass(frozen=True)
@@ -286,49 +299,90 @@ def plans(submitted: Submitted, given: Given, checks: Mapping[str, str]) -> list
 
 def _plan(exercise: Exercise, submitted: Submitted, given: Given, check: str) -> Plan:
     cells, asked = submitted.cells, given.asked[exercise.name]
-    place = next(
-        (i for i, cell in enumerate(cells) if cell.given == exercise.check.id or cell.checks == exercise.name),
-        len(cells),
-    )
-    chosen = {i for i, cell in enumerate(cells) if not cell.given and i < place and cell.answers in ("", exercise.name)}
-    chosen |= {i for i, cell in enumerate(cells) if cell.answers == exercise.name or cell.checks == exercise.name}
-    _add_needed(chosen, cells, asked, given)
+    # Whoever copied the check has seen what the last copy said.
+    checked_at = [i for i, cell in enumerate(cells) if cell.given == exercise.check.id or cell.checks == exercise.name]
+    place = max(checked_at, default=len(cells))
+    chosen = {i for i, cell in enumerate(cells[:place]) if not cell.given and cell.answers in ("", exercise.name)}
+    chosen |= {i for i in checked_at if cells[i].checks}
+    if not any(asked & bound_names(cells[i].source) for i in chosen):
+        chosen |= {i for i, cell in enumerate(cells) if cell.answers == exercise.name}
+    _add_needed(chosen, cells, place, asked, given)
     binding = [i for i in sorted(chosen) if asked & bound_names(cells[i].source)]
     has_stub = any(cell.given == exercise.answer.id for cell in cells)
     own = [i for i in sorted(chosen) if cells[i].answers == exercise.name]
     if not binding and not own:
         return Plan(exercise, None, is_missing=not has_stub)
     words = set().union(*(words_of(cells[i].source) for i in chosen))
-    needed = set(binding) | set(own)
-    steps = [*_setup_steps(given), _definition_step(given, words - asked)]
-    steps += [
-        Step(f"student-{i}", cells[i].source, author="student", is_needed=i in needed)
-        for i in sorted(chosen, key=lambda i: (i > place, i))
-    ]
     fresh = any(SETS_ENVIRONMENT.search(cells[i].source) for i in chosen)
-    if fresh:
-        first = next((i for i, cell in enumerate(cells) if cell.given in {each.id for each in given.setup}), 0)
-        above = [step for step in steps if step.author == "student" and int(step.cell.partition("-")[2]) < first]
-        steps = above + [step for step in steps if step not in above]
-    steps.append(check_step(exercise, check, asked))
-    program = Program(exercise.name, tuple(steps), fresh)
+    steps = _course_steps(chosen, cells, place, words - asked, given)
+    for i in sorted(chosen):
+        step = Step(f"student-{i}", cells[i].source, author="student", is_needed=i in (binding or own))
+        steps.append((_when(i, cells, place, given), step))
+    # What stands at one place keeps its order: the lecture's cell, then what the student made of it.
+    in_order = [step for _, step in sorted(steps, key=lambda each: each[0])]
+    in_order.append(check_step(exercise, check, asked))
+    program = Program(exercise.name, tuple(in_order), fresh)
     return Plan(exercise, program, _note(exercise, cells, own, binding), words=frozenset(words))
 
 
-def _add_needed(chosen: set[int], cells: tuple[Cell, ...], asked: set[str], given: Given) -> None:
+def _setup_places(cells: tuple[Cell, ...], given: Given) -> dict[str, int]:
+    """Return where each setup cell stands, or what the student made of it; one that is gone stands above everything."""
+    return {
+        cell.id: next((i for i, each in enumerate(cells) if cell.id in (each.given, each.sets_up)), -1)
+        for cell in given.setup
+    }
+
+
+def _when(i: int, cells: tuple[Cell, ...], place: int, given: Given) -> float:
+    """Return when the student's cell ``i`` runs, in numbers of cells.
+
+    In the notebook's order, but for what stands below the check, which runs last, and what stands above a setup cell and
+    uses its names: it cannot have run before.
+    """
+    if i > place:
+        return len(cells) + i
+    if cells[i].sets_up:
+        return i - 0.5 if SETS_ENVIRONMENT.search(cells[i].source) else i
+    uses = words_of(cells[i].source) - bound_names(cells[i].source)
+    places = _setup_places(cells, given)
+    return max([i, *(place for name, place in places.items() if uses & set(given.setup_names[name]))])
+
+
+def _course_steps(
+    chosen: set[int], cells: tuple[Cell, ...], place: int, words: set[str], given: Given
+) -> list[tuple[float, Step]]:
+    """Return the lecture's setup cells and the definitions that ``words`` need, with the places at which they run.
+
+    All definitions stand right below the setup, since whoever went back in a notebook had them; and once more in their own
+    place those that bind anew what the student had bound above them.
+    """
+    places = _setup_places(cells, given)
+    steps = [(places[cell.id], step) for cell, step in zip(given.setup, _setup_steps(given), strict=True)]
+    needed = given.definitions_for(words)
+    steps.append((max(places.values(), default=-1), _definition_step(needed)))
+    stands_at = {cell.given: i for i, cell in enumerate(cells) if cell.given}
+    for cell, statements_of_cell in itertools.groupby(needed, lambda each: each.cell):
+        where = stands_at.get(cell, place)
+        bound = set().union(*(bound_names(cells[i].source) for i in chosen if i < where))
+        again = [each for each in statements_of_cell if where < place and each.defines & bound]
+        if again:
+            steps.append((where, _definition_step(again)))
+    return steps
+
+
+def _add_needed(chosen: set[int], cells: tuple[Cell, ...], place: int, asked: set[str], given: Given) -> None:
     """Add the cells that those in ``chosen`` may need: answers to other exercises, and what stands below the check.
 
-    A cell in which a name of the course's is only bound anew is not needed: what it means to others is the course's.
+    Above the check the student's cells mean what they say there, lines apart that the lecture has, too. Below it a cell can
+    only bring what the cells above and the course had not bound.
     """
-    others = {
-        i: bound_names(cell.source) - given.course_names
-        for i, cell in enumerate(cells)
-        if not (cell.given or i in chosen)
-    }
+    others = {i: _brings(cell.source, given) for i, cell in enumerate(cells) if not (cell.given or i in chosen)}
+    bound_above = set().union(*(_brings(cell.source, given) for cell in cells[:place] if not cell.given))
+    others = {i: names if i < place else names - given.course_names - bound_above for i, names in others.items()}
     bound = set().union(*(bound_names(cells[i].source) for i in chosen))
     if not asked & bound:
         # Whoever writes an answer into a cell of their own may have put it anywhere.
-        chosen |= {i for i, names in others.items() if asked & names}
+        chosen |= {i for i in others if asked & bound_names(cells[i].source)}
     # It cannot be told which names these bind.
     chosen |= {i for i in others if IMPORTS_ALL.search(cells[i].source)}
     todo = list(chosen)
@@ -338,6 +392,12 @@ def _add_needed(chosen: set[int], cells: tuple[Cell, ...], asked: set[str], give
             if i not in chosen and words & (names - asked):
                 chosen.add(i)
                 todo.append(i)
+
+
+def _brings(source: str, given: Given) -> set[str]:
+    """Return the names that a cell may bind or change, other than by what the lecture does as well."""
+    own = "\n".join(line for line in source.split("\n") if line.strip() not in given.course_lines)
+    return bound_names(own) | changed_names(own) - given.course_names
 
 
 def _note(exercise: Exercise, cells: tuple[Cell, ...], own: list[int], binding: list[int]) -> str:
@@ -358,8 +418,8 @@ def _setup_steps(given: Given) -> list[Step]:
     ]
 
 
-def _definition_step(given: Given, words: Iterable[str]) -> Step:
-    return Step("definitions", f"{APART}_apart.define({given.definitions_for(words)!r}, globals())")
+def _definition_step(definitions: Iterable[Statement]) -> Step:
+    return Step("definitions", f"{APART}_apart.define({[each.source for each in definitions]!r}, globals())")
 
 
 def check_step(exercise: Exercise, check: str, asked: Iterable[str]) -> Step:
