@@ -44,7 +44,7 @@ def test_the_page_has_the_figures_of_the_recipes():
         [line] = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
         cells, test = [cell.strip(" *") for cell in line.strip("|").split("|")], load_pretrained(name)[1]["test"]
         assert f"{test['minus_elbo']:.2f}" in cells and f"{test['nll']:.2f}" in cells
-        assert f"{row.published}" in cells and f"{test['nll'] - row.published:+.2f}".replace("-", "−") in cells
+        assert f"{row.published:.2f}" in cells and f"{test['nll'] - row.published:+.2f}".replace("-", "−") in cells
         assert (f"**{test['nll']:.2f}**" in line) == (test["nll"] <= row.published and not row.fixed)
 
 
