@@ -409,7 +409,12 @@ def test_enough_styles():
 
 
 @pytest.mark.parametrize(
-    "name", ["plain", "magic-time-and-helper", "x64-in-the-environment", "async", "own-cell-between"]
+    "name",
+    [
+        "magic-time-and-helper",
+        "x64-in-the-environment",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "async", "own-cell-between")),
+    ],
 )
 def test_kernels_that_are_not_forked_agree(course, tmp_path, name):
     """As on Windows and macOS."""
