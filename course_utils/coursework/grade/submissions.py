@@ -459,7 +459,9 @@ def _files_of_archive(
     if len(entries) > MAX_FILES:
         raise UnreadableError(_too_much())
     if len(_students_in(archive.namelist(), allowance)) > 1:
-        raise UnreadableError("The archive holds what several students handed in: unpack it in the folder of submissions.")
+        raise UnreadableError(
+            "The archive holds what several students handed in: unpack it in the folder of submissions."
+        )
     for position, entry in enumerate(entries):
         name = entry.filename.replace("\\", "/")
         if not name.lower().endswith(WORTH_NAMING):
