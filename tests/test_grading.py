@@ -27,10 +27,10 @@ import psutil
 import pytest
 from distributed import Client
 
-from course_utils.coursework.grade import batch, cluster, key
+from course_utils.coursework.grade import batch, cluster, key, worker
 from course_utils.coursework.grade.answers import Given, Submitted, plans, read_submitted
 from course_utils.coursework.grade.batch import grade_class, leave_out
-from course_utils.coursework.grade.jobs import Answer, GradeJob, OpenedFile, code_digest
+from course_utils.coursework.grade.jobs import Answer, GradeJob, OpenedFile, OpenJob, code_digest
 from course_utils.coursework.grade.journal import JOURNAL, Journal, Round, latest
 from course_utils.coursework.grade.judge import _complaints_of_check
 from course_utils.coursework.grade.key import make_key, stripped_checks
@@ -1023,6 +1023,24 @@ def test_what_cannot_be_opened_or_graded_is_first_the_machine_s_fault(tmp_path, 
     assert [result.points for result in results[1:]] == points
     assert all(bool(result.failure) != bool(result.marks) for result in results[1:])
     assert {mark.reason for result in results[1:] for mark in result.marks} <= {reason}
+
+
+def test_a_worker_that_opens_a_file_has_a_limit_of_processor_time(monkeypatch):
+    class OverError(Exception):
+        pass
+
+    def end(*_):
+        raise OverError
+
+    monkeypatch.setattr(worker, "SECONDS_TO_OPEN", 0.2)
+    monkeypatch.setattr(worker, "open_place", lambda *_: [None for _ in iter(int, 1)])
+    before = signal.signal(signal.SIGPROF, end)
+    try:
+        with pytest.raises(OverError):
+            Workshop().do(OpenJob(Place("ada", ()), ()))
+        assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+    finally:
+        signal.signal(signal.SIGPROF, before)
 
 
 def test_the_clock_of_whoever_opens_a_file_stands_while_the_machine_is_busy_with_others():
