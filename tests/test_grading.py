@@ -27,16 +27,17 @@ import psutil
 import pytest
 from distributed import Client
 
-from course_utils.coursework.grade import batch, cluster, key
-from course_utils.coursework.grade.answers import Given, plans, read_submitted
+from course_utils.coursework.grade import batch, cluster, key, worker
+from course_utils.coursework.grade.answers import Given, Submitted, plans, read_submitted
 from course_utils.coursework.grade.batch import grade_class, leave_out
-from course_utils.coursework.grade.jobs import Answer, GradeJob, code_digest
+from course_utils.coursework.grade.jobs import Answer, GradeJob, OpenedFile, OpenJob, code_digest
 from course_utils.coursework.grade.journal import JOURNAL, Journal, Round, latest
 from course_utils.coursework.grade.judge import _complaints_of_check
 from course_utils.coursework.grade.key import make_key, stripped_checks
 from course_utils.coursework.grade.pool import Graders, Workers
 from course_utils.coursework.grade.stripping import without_truth
-from course_utils.coursework.grade.types import Reason
+from course_utils.coursework.grade.submissions import Place
+from course_utils.coursework.grade.types import AnswerKey, ExpectedExercise, Reason
 from course_utils.coursework.grade.worker import Workshop
 from course_utils.coursework.kernel import checks
 from course_utils.coursework.report.results import end_round, read_results
@@ -522,6 +523,11 @@ CLASS = {
         NOTHING,
         None,
     ),
+    "reads-the-data-beside-its-folder": (
+        with_own("data = np.loadtxt('../data/breast_cancer.csv', dtype=str)\ndef square(x):\n    return x * x"),
+        FULL,
+        {"right"},
+    ),
     "learned-by-heart": (with_own("def square(x):\n    return np.array(HEART)[:len(x)]"), NOTHING, {"wrong"}),
     "forged-messages": (with_own(FORGED), NOTHING, None),
     "nbval-skip": (with_own("# NBVAL_SKIP\ndef square(x):\n    return 0 * x"), NOTHING, None),
@@ -592,7 +598,7 @@ def school(tmp_path_factory):
         },
     )
     (submissions / "Rita Roe_12345_assignsubmission_file_").mkdir()
-    (submissions / "Rita Roe_12345_assignsubmission_file_" / NOTEBOOK).write_bytes(as_bytes(handed_in()))
+    archive(submissions / "Rita Roe_12345_assignsubmission_file_" / "homework.zip", {NOTEBOOK: as_bytes(handed_in())})
     archive(
         submissions / "corrected.zip", {NOTEBOOK: wrong, NOTEBOOK.replace(".ipynb", "-2.ipynb"): as_bytes(handed_in())}
     )
@@ -992,6 +998,60 @@ def test_whoever_takes_workers_down_again_and_again_has_no_points_and_nobody_els
     assert not again["half-right"].failure and again["half-right"].points == 0
     assert {mark.reason for mark in again["half-right"].marks} == {Reason.DIED}
     assert first["right"] == again["right"] and again["right"].points == 7
+
+
+@pytest.mark.parametrize(
+    ("line", "points"),
+    [(None, [None, 0, 0]), (msgspec.json.encode(Answer(failure="no more files can be opened")), [None, None, None])],
+    ids=["the worker was lost", "the machine failed"],
+)
+@pytest.mark.parametrize("reason", [Reason.UNREADABLE, Reason.DIED], ids=["opening", "grading"])
+def test_what_cannot_be_opened_or_graded_is_first_the_machine_s_fault(tmp_path, line, points, reason):
+    exercise = ExpectedExercise(OWN, "Own", 4, ())
+    answer_key = AnswerKey(NOTEBOOK, "", SEED, (exercise,))
+    write_notebook(toy_source(), tmp_path / NOTEBOOK)
+    common = batch._Common({NOTEBOOK: tmp_path / NOTEBOOK}, {NOTEBOOK: answer_key}, LIMITS, True, None)
+    graders, bars = Graders(1, lambda job, seconds: line, lambda: None), batch._Bars(False)
+    results = [None]
+    for _ in points:
+        opened = [batch.Submission(Place("ada", ()), NOTEBOOK, OpenedFile(Submitted(()), "digest"), ())]
+        if reason == Reason.UNREADABLE:
+            opened = batch._open_all((Place("ada", ()),), [tmp_path / NOTEBOOK], graders, bars)
+        done = {("ada", NOTEBOOK): results[-1]} if results[-1] else {}
+        assert batch._is_new(opened[0], done)
+        results += batch._grade_all(opened, done, common, graders, bars)
+    assert [result.points for result in results[1:]] == points
+    assert all(bool(result.failure) != bool(result.marks) for result in results[1:])
+    assert {mark.reason for result in results[1:] for mark in result.marks} <= {reason}
+
+
+def test_a_worker_that_opens_a_file_has_a_limit_of_processor_time(monkeypatch):
+    class OverError(Exception):
+        pass
+
+    def end(*_):
+        raise OverError
+
+    monkeypatch.setattr(worker, "SECONDS_TO_OPEN", 0.2)
+    monkeypatch.setattr(worker, "open_place", lambda *_: [None for _ in iter(int, 1)])
+    before = signal.signal(signal.SIGPROF, end)
+    try:
+        with pytest.raises(OverError):
+            Workshop().do(OpenJob(Place("ada", ()), ()))
+        assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+    finally:
+        signal.signal(signal.SIGPROF, before)
+
+
+def test_the_clock_of_whoever_opens_a_file_stands_while_the_machine_is_busy_with_others():
+    program = (
+        "import time; from course_utils.coursework.run.limits import processor_time\n"
+        "with processor_time(0.3):\n    {}\nlast = time.process_time()\nwhile time.process_time() < last + 0.4: pass"
+    )
+    endless = [sys.executable, "-c", program.format("sum(iter(int, 1))")]
+    waiting = [sys.executable, "-c", program.format("time.sleep(0.5)")]
+    assert subprocess.run(endless, check=False).returncode == -signal.SIGPROF
+    assert subprocess.run(waiting, check=False).returncode == 0
 
 
 @contextlib.contextmanager

@@ -741,6 +741,7 @@ def old_calls():
 def do_homework():
     # What honest answers do: threads, processes that share memory, programs, a terminal, temporary files.
     import functools
+    import getpass
     import multiprocessing
     import os
     import pty
@@ -783,7 +784,7 @@ def do_homework():
         with open("/tmp/large", "wb") as file:
             file.truncate(10**9)
     except OSError as error:
-        return [total, said, os.path.basename(os.getcwd()), error.strerror]
+        return [total, said, os.path.basename(os.getcwd()), getpass.getuser(), error.strerror]
 
 
 def bind_and_lie(port):
@@ -918,7 +919,7 @@ def test_nothing_of_the_machine_is_seen(worker, tmp_path):
     private = [tmp_path / "secret", outside.NOTEBOOKS_DIR, REPOSITORY / "tests", REPOSITORY / "pyproject.toml"]
     paths = [*map(str, private), "/etc/passwd", "/rooms", "/sys", "/run", "/var", "/proc/1/environ"]
     assert worker.run(readable, paths)["answer"] == []
-    names = {"HOME", "LANG", "LC_CTYPE", "PATH", "PWD", "PYTHONDONTWRITEBYTECODE", "TMPDIR"}
+    names = {"HOME", "LANG", "LC_CTYPE", "LOGNAME", "PATH", "PWD", "PYTHONDONTWRITEBYTECODE", "TMPDIR", "USER"}
     assert set(worker.run(environment)["answer"]) <= names
     # The pipe for the answer, and the listing itself.
     inside = worker.run(descriptors)["answer"]
@@ -977,7 +978,7 @@ def test_rooms_are_apart(worker):
 
 
 def test_honest_programs_work(worker):
-    assert worker.run(do_homework)["answer"] == [1000.0, "student", "student", "File too large"]
+    assert worker.run(do_homework)["answer"] == [1000.0, "student", "student", "student", "File too large"]
 
 
 # The end.

@@ -415,7 +415,7 @@ def test_of_two_files_of_one_name_in_an_archive_the_later_counts(tmp_path):
 def test_what_may_have_been_meant_as_a_notebook_is_named(tmp_path):
     files = (
         "a.json",
-        "homework.zip",
+        "homework.rar",
         f"{START}.json",
         "homework2.ipynb",
         "essay.pdf",
@@ -423,7 +423,7 @@ def test_what_may_have_been_meant_as_a_notebook_is_named(tmp_path):
         "\x1b[2J.ipynb",
     )
     found = opened(folder(tmp_path / "ada", dict.fromkeys(files, b"")))
-    named = (r"\u001b[2J.ipynb", "homework2.ipynb", f"{START}.json", "homework.zip", "a.json", "essay.pdf")
+    named = (r"\u001b[2J.ipynb", "homework2.ipynb", f"{START}.json", "homework.rar", "a.json", "essay.pdf")
     assert found.others == named
 
 
@@ -434,6 +434,53 @@ def test_whatever_a_platform_calls_a_students_is_one(tmp_path):
     (place,) = find_places(tmp_path)
     assert (place.student, place.canvas_id) == ("quin_9", "9")
     assert open_place(place, NAMES, read).others == ("quin_9_10_essay.pdf",)
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    """An archive as it was uploaded."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as made:
+        for name, text in files.items():
+            made.writestr(name, text)
+    return content.getvalue()
+
+
+def test_archives_in_a_student_s_folder_are_opened_as_moodle_keeps_them(tmp_path):
+    of_zoe = {"Homework.ZIP": zipped({f"vi/work/{START}": answered("right"), "inner.zip": zipped({MONTE_CARLO: b""})})}
+    chosen = opened(folder(tmp_path / "Zoë Roe_123_assignsubmission_file_", of_zoe))
+    assert chosen.notebooks[START].content.sources[-1] == "right"
+    assert chosen.notebooks[MONTE_CARLO] == submissions.OpenedNotebook()
+    assert chosen.others == ("Homework.ZIP/inner.zip",)
+
+
+def test_of_archives_in_one_folder_the_later_counts(tmp_path):
+    both = {name: zipped({START: answered(name)}) for name in ("homework.zip", "homework (1).zip")}
+    chosen = opened(folder(tmp_path / "ada", both)).notebooks[START]
+    assert chosen.content.sources[-1] == "homework (1).zip"
+    assert chosen.note == f"2 files have its name; homework (1).zip/{START} counts."
+
+
+def test_an_archive_that_cannot_be_opened_takes_nothing_away_from_what_lies_beside_it(tmp_path):
+    out_of_it = zipped({f"../bob/{START}": answered("")})
+    files = {START: answered("right"), "a.zip": b"damaged", "b.zip": out_of_it}
+    chosen = opened(folder(tmp_path / "ada", files)).notebooks[START]
+    assert chosen.content.sources[-1] == "right"
+    assert "a.zip is damaged" in chosen.note and "leads out of it" in chosen.note
+    assert "a.zip is damaged" in unreadable(folder(tmp_path / "bob", {"a.zip": b"damaged"}))
+
+
+def test_archives_in_a_folder_share_one_allowance(tmp_path, monkeypatch):
+    many = {f"{number}.zip": zipped({}) for number in range(submissions.MAX_ARCHIVES + 9)}
+    assert unreadable(folder(tmp_path / "ada", many)) == "There are more than 24 archives: hand in the notebooks alone."
+    monkeypatch.setattr(submissions, "MAX_UNPACKED_BYTES", 3 * len(untouched()))
+    copies = {f"{number}.zip": zipped({START: untouched()}) for number in range(9)}
+    assert "There is more to read" in unreadable(folder(tmp_path / "bob", copies))
+
+
+@pytest.mark.parametrize("name", ["{}_1_assignsubmission_file_/{}.zip", "{}_4711_815_{}"])
+def test_what_a_platform_packed_for_a_whole_class_is_no_student_s(tmp_path, name):
+    of_class = {name.format(student, START): answered(student) for student in ("ada", "bob")}
+    assert "several students" in unreadable(archive(tmp_path / "class.zip", of_class))
 
 
 # --- what is refused ---

@@ -54,7 +54,12 @@ COMPILED = ".compiled"
 ATTEMPTS = 3
 WORKER_LOST = f"The worker was lost, {ATTEMPTS} times."
 LOST_AGAIN = f"whatever ran it was ended {ATTEMPTS} times, and {ATTEMPTS} times more when it was graded again"
-SECONDS_TO_OPEN = 90.0
+NOT_OPENED = f"What was handed in could not be opened, {ATTEMPTS} times."
+NEVER_OPENED = "Whatever opens what was handed in is ended by it, or takes too long: hand in the notebooks alone."
+# The machine may be to blame once; whoever can take workers down is not to stay without a mark for ever.
+LOST_TWICE = {WORKER_LOST: (Reason.DIED, LOST_AGAIN), NOT_OPENED: (Reason.UNREADABLE, NEVER_OPENED)}
+# A worker ends itself over a file that takes its processor time; this is for one that hangs, on whatever busy machine.
+SECONDS_TO_OPEN = 600.0
 SECONDS_FOR_A_KEY = 3600.0
 MOST_PARTS_OF_A_KEY = 3
 # The runner ends what takes too long; this is for a runner that cannot.
@@ -83,6 +88,8 @@ class Submission:
     @property
     def note(self) -> str:
         """What is worth noting about what was found of it."""
+        if self.failure:
+            return ""
         if self.file.unreadable:
             return self.file.unreadable
         if self.file.submitted is None:
@@ -240,16 +247,19 @@ def _refuse_other_sources(current: Round, known: dict[str, Path]) -> None:
 
 
 def _open_all(places: tuple[Place, ...], sources: list[Path], graders: Graders, bars: _Bars) -> list[Submission]:
-    """Return what each student handed in for each notebook; what no worker can open is unreadable, whatever it is."""
+    """Return what each student handed in for each notebook, or that it could not be opened.
+
+    Raises:
+        NotebookError: a source notebook cannot be read.
+    """
     names = tuple(str(path) for path in sources)
 
     def open_one(place: Place) -> list[Submission]:
-        answer = _ask(
-            OpenJob(place, names), SECONDS_TO_OPEN, graders, f"What was handed in cannot be opened, {ATTEMPTS} times."
-        )
-        if answer.failure or answer.refusal:
-            sentence = "What was handed in cannot be opened in time: hand in the notebooks alone."
-            return [Submission(place, path.name, OpenedFile(unreadable=sentence), ()) for path in sources]
+        answer = _ask(OpenJob(place, names), SECONDS_TO_OPEN, graders, NOT_OPENED)
+        if answer.refusal:
+            raise NotebookError(answer.refusal)
+        if answer.failure:
+            return [Submission(place, path.name, OpenedFile(), (), answer.failure) for path in sources]
         return [Submission(place, name, file, answer.others) for name, file in answer.notebooks.items()]
 
     each = list(bars(_all_at_once(open_one, places, graders), len(places), "Opening", "student"))
@@ -298,13 +308,15 @@ def _grade_all(
     def grade(submission: Submission) -> Result:
         result = _result(submission, common, graders)
         before = done.get((result.student, result.notebook))
-        again = before and before.digest == result.digest and before.failure == result.failure == WORKER_LOST
-        if not again:
+        if not before or before.digest != result.digest or result.failure not in LOST_TWICE:
             return result
-        # The machine may be to blame once; whoever can take workers down is not to stay without a mark for ever.
-        marks = _no_marks(common.keys[result.notebook], Reason.DIED)
-        note = f"{result.note}; {LOST_AGAIN}" if result.note else LOST_AGAIN
-        return msgspec.structs.replace(result, failure="", marks=marks, note=note)
+        reason, sentence = LOST_TWICE[result.failure]
+        if before.failure != result.failure and not before.note.endswith(sentence):
+            return result
+        note = f"{result.note}; {sentence}" if result.note else sentence
+        return msgspec.structs.replace(
+            result, failure="", marks=_no_marks(common.keys[result.notebook], reason), note=note
+        )
 
     yield from bars(_all_at_once(grade, left, graders), len(left), "Grading", "notebook")
 
@@ -314,6 +326,8 @@ def _result(submission: Submission, common: _Common, graders: Graders) -> Result
     empty = Result(
         submission.place.student, submission.notebook, note=submission.note, canvas_id=submission.place.canvas_id
     )
+    if submission.failure:
+        return msgspec.structs.replace(empty, failure=submission.failure)
     if file.submitted is None:
         return msgspec.structs.replace(
             empty, marks=_no_marks(key, Reason.UNREADABLE if file.unreadable else Reason.MISSING)
@@ -369,7 +383,7 @@ def _handed_in(opened: list[Submission], worked_on: set[str], known: list[str], 
     chosen = worked_on or {each.notebook for each in opened if each.file.submitted}
     if chosen:
         return [name for name in known if name in chosen]
-    for sentence in sorted({each.file.unreadable for each in opened if each.file.unreadable}):
+    for sentence in sorted({each.failure or each.file.unreadable for each in opened} - {""}):
         raise NotebookError(f"Nothing in {folder} can be read: {sentence}")
     raise NotebookError(f"{folder} holds no notebook of the course; their names are {', '.join(known)}.")
 
@@ -377,7 +391,7 @@ def _handed_in(opened: list[Submission], worked_on: set[str], known: list[str], 
 def _is_new(submission: Submission, done: dict[tuple[str, str], Result]) -> bool:
     """Return whether a submission has to be graded: it was not yet, or the student has handed in something else since."""
     result = done.get((submission.place.student, submission.notebook))
-    if result is None or result.failure:
+    if result is None or result.failure or submission.failure:
         return True
     if submission.file.submitted is None and not submission.file.unreadable:
         # What has gone since it was graded keeps its marks; of what was missing, something else may be worth saying now.

@@ -21,7 +21,7 @@ import re
 import stat
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -38,6 +38,7 @@ MAX_ARCHIVE_BYTES = 200_000_000
 MAX_UNPACKED_BYTES = 200_000_000
 MAX_FILES = 10_000
 MAX_DEPTH = 30
+MAX_ARCHIVES = 24
 # Of the list of files in an archive, which is read before anything in it: more than ``MAX_FILES`` need.
 MAX_DIRECTORY_BYTES = 4_000_000
 # With which each entry of that list begins.
@@ -171,14 +172,11 @@ def open_place(place: Place, names: Sequence[str], read: Callable[[str, bytes], 
     """
     allowance = _Allowance(time.thread_time() + MAX_SECONDS, MAX_UNPACKED_BYTES)
     files: list[_File] = []
-    refusals = []
+    refusals: dict[str, None] = {}
     with contextlib.ExitStack() as stack:
         for path in place.files:
-            try:
-                with _in_a_sentence(path.name):
-                    files += list(_list_files(path, stack, allowance))
-            except UnreadableError as error:
-                refusals.append(str(error))
+            with _kept_in(refusals, path.name):
+                files += list(_list_files(path, stack, allowance, refusals))
         refusal = " ".join(refusals)
         notebooks = {name: _open_notebook(name, files, refusal, read, allowance) for name in names}
     others = [file for file in files if not any(is_called(file.basename, name) for name in names)]
@@ -277,6 +275,7 @@ class _Allowance:
 
     deadline: float
     num_bytes: int
+    num_archives: int = MAX_ARCHIVES
 
     def spend(self, num_bytes: int = 0) -> None:
         """Take ``num_bytes`` off, and look at the clock.
@@ -291,6 +290,17 @@ class _Allowance:
             )
         if time.thread_time() > self.deadline:
             raise UnreadableError(f"Opening it took more than {MAX_SECONDS:g} seconds: hand in the notebooks alone.")
+
+    def open_archive(self) -> None:
+        """Take an archive off.
+
+        Raises:
+            UnreadableError: it is used up.
+        """
+        self.spend()
+        self.num_archives -= 1
+        if self.num_archives < 0:
+            raise UnreadableError(f"There are more than {MAX_ARCHIVES} archives: hand in the notebooks alone.")
 
 
 @dataclass(frozen=True)
@@ -355,10 +365,11 @@ def _open_notebook(
 
 def _rank(file: _File, notebook: str) -> tuple[bool, int, int, bool, str, int]:
     """Return what comes first among files that have a notebook's name: what is in a work folder, and of the highest numbers."""
-    later = re.search(r"[-( ]([0-9]{1,9})\)?\.ipynb$", file.basename, re.IGNORECASE)
-    is_in_work = "work" in file.name.split("/")[:-1]
-    number = int(later[1]) if later else 0
-    return not is_in_work, -file.attachment, -number, file.basename != notebook, file.name, -file.position
+    parts = file.name.split("/")
+    # Of archives that somebody uploaded, the later one is numbered too.
+    later = [re.search(r"[-( ]([0-9]{1,9})\)?\.(?:ipynb|zip)$", part[-40:], re.IGNORECASE) for part in parts]
+    number = max(int(match[1]) if match else 0 for match in later)
+    return "work" not in parts[:-1], -file.attachment, -number, file.basename != notebook, file.name, -file.position
 
 
 def _likeliness(name: str) -> int:
@@ -379,13 +390,15 @@ def _names_of(notebook: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![0-9]){stem}(?:[^0-9a-z].*)?\.ipynb$", re.IGNORECASE)
 
 
-def _list_files(path: Path, stack: contextlib.ExitStack, allowance: _Allowance) -> Iterator[_File]:
+def _list_files(
+    path: Path, stack: contextlib.ExitStack, allowance: _Allowance, refusals: dict[str, None]
+) -> Iterator[_File]:
     """Yield what is worth something of what was handed in as ``path``; archives stay open as long as ``stack``."""
     mode = os.lstat(path).st_mode
     if stat.S_ISLNK(mode):
         raise UnreadableError("A link was handed in: links are not followed.")
     if stat.S_ISDIR(mode):
-        yield from _files_of_folder(path, allowance)
+        yield from _files_of_folder(path, stack, allowance, refusals)
         return
     owner = _owner(path.name, is_folder=False) or _Owner(path.name)
     if path.suffix.lower() == ".zip":
@@ -401,7 +414,11 @@ def _list_files(path: Path, stack: contextlib.ExitStack, allowance: _Allowance) 
         )
 
 
-def _files_of_folder(folder: Path, allowance: _Allowance) -> Iterator[_File]:
+def _files_of_folder(
+    folder: Path, stack: contextlib.ExitStack, allowance: _Allowance, refusals: dict[str, None]
+) -> Iterator[_File]:
+    """Yield what is worth something in a folder, and in the archives that a platform may keep there as they were uploaded."""
+
     def refuse(error: OSError) -> None:
         raise error
 
@@ -417,9 +434,15 @@ def _files_of_folder(folder: Path, allowance: _Allowance) -> Iterator[_File]:
                 f"There are more than {MAX_DEPTH} folders in one another: hand in the notebooks alone."
             )
         for name in sorted(names):
-            if name.lower().endswith(WORTH_NAMING) and not name.startswith(HIDDEN):
-                path = Path(directory, name)
-                relative = path.relative_to(folder).as_posix()
+            if not name.lower().endswith(WORTH_NAMING) or name.startswith(HIDDEN):
+                continue
+            path = Path(directory, name)
+            relative = path.relative_to(folder).as_posix()
+            if path.suffix.lower() == ".zip":
+                # One that is damaged takes nothing away from what lies beside it.
+                with _kept_in(refusals, relative):
+                    yield from list(_files_of_archive(path, f"{relative}/", 0, stack, allowance))
+            else:
                 yield _File(relative, 0, 0, lambda allowance, path=path: _read_file(path, allowance))
 
 
@@ -427,14 +450,18 @@ def _files_of_archive(
     path: Path, prefix: str, attachment: int, stack: contextlib.ExitStack, allowance: _Allowance
 ) -> Iterator[_File]:
     """Yield the notebooks of an archive that hides nothing: no links, no way out of it, no bomb."""
+    allowance.open_archive()
     file = stack.enter_context(_ArchiveFile(_open_regular(path)))
     if os.fstat(file.fileno()).st_size > MAX_ARCHIVE_BYTES:
         raise UnreadableError(_too_much())
     archive = stack.enter_context(zipfile.ZipFile(file))
-    allowance.spend()
     entries = archive.infolist()
     if len(entries) > MAX_FILES:
         raise UnreadableError(_too_much())
+    if len(_students_in(archive.namelist(), allowance)) > 1:
+        raise UnreadableError(
+            "The archive holds what several students handed in: unpack it in the folder of submissions."
+        )
     for position, entry in enumerate(entries):
         name = entry.filename.replace("\\", "/")
         if not name.lower().endswith(WORTH_NAMING):
@@ -451,6 +478,18 @@ def _files_of_archive(
                 position,
                 lambda allowance, entry=entry: _read_member(archive, entry, allowance),
             )
+
+
+def _students_in(names: Iterable[str], allowance: _Allowance) -> set[str]:
+    """Return whose the files in an archive are, by the names that a learning platform gave them."""
+    students = set()
+    for name in names:
+        allowance.spend()
+        first, inside, _ = name.partition("/")
+        owner = _owner(first, is_folder=bool(inside)) if len(first) <= 255 else None
+        if owner and (owner.attachment or MOODLE.fullmatch(first)):
+            students.add(owner.student)
+    return students
 
 
 class _ArchiveFile(io.FileIO):
@@ -526,6 +565,16 @@ def _in_a_sentence(name: str) -> Iterator[None]:
         raise UnreadableError(
             f"{_shown(name)} is damaged ({type(error).__name__}): look whether it opens, and hand it in again."
         ) from None
+
+
+@contextlib.contextmanager
+def _kept_in(refusals: dict[str, None], name: str) -> Iterator[None]:
+    """Put the sentence that says why something is refused among ``refusals``, and go on with the rest."""
+    try:
+        with _in_a_sentence(name):
+            yield
+    except UnreadableError as error:
+        refusals[str(error)] = None
 
 
 def _shown(name: str) -> str:

@@ -57,7 +57,7 @@ from course_utils.coursework.run.rooms import (
     system_call_filter,
 )
 from course_utils.errors import CourseError
-from course_utils.paths import NOTEBOOKS_DIR, PACKAGE_DIR
+from course_utils.paths import DATA_DIR, NOTEBOOKS_DIR, PACKAGE_DIR
 
 CGROUP_V2, CGROUP_V1, WATCH = "cgroup v2", "cgroup v1", "watch"
 NOBODY = 65534
@@ -166,6 +166,9 @@ def start_nursery(
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "HOME": HOME,
+        # Nobody is listed in /etc/passwd, which `getpass.getuser` and others ask if these are not set.
+        "USER": Path(HOME).name,
+        "LOGNAME": Path(HOME).name,
         "TMPDIR": "/tmp",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
@@ -563,6 +566,10 @@ def _view(limits: Limits, rooms_folder: Path, readable: Iterable[Path]) -> list[
                 if str(parent).startswith("/tmp/"):
                     options += ["--perms", "0755", "--dir", str(parent)]
             options += ["--ro-bind", str(path), str(path)]
+    # Beside the folder of a notebook, as in the course; unless somebody of this machine lives there.
+    data = Path(HOME).parent / DATA_DIR.name
+    if DATA_DIR.resolve() in shown and not any(path.is_relative_to(data) for path in shown):
+        options += ["--symlink", str(DATA_DIR.resolve()), str(data)]
     # Solutions and hidden checks are in there.
     if any(NOTEBOOKS_DIR.is_relative_to(path) for path in [*shown, Path("/usr")]) and NOTEBOOKS_DIR.exists():
         options += ["--tmpfs", str(NOTEBOOKS_DIR), "--remount-ro", str(NOTEBOOKS_DIR)]

@@ -39,6 +39,7 @@ from course_utils.coursework.run.isolation import (
 from course_utils.coursework.run.limits import Limits
 from course_utils.coursework.run.program import Ended
 from course_utils.errors import CourseError
+from course_utils.paths import DATA_DIR
 
 PARENT = "course_utils.coursework.run.parent"
 # What can be imported without starting JAX, or a thread: the most that a parent imports, by the package.
@@ -212,6 +213,7 @@ class PlainRoom:
         self._folder = sockets_folder / secrets.token_hex(4)
         self._folder.mkdir(mode=0o700)
         (self._folder / "home").mkdir()
+        (self._folder / DATA_DIR.name).symlink_to(DATA_DIR)
         self._held = contextlib.ExitStack()
         self._sockets = self._held.enter_context(short_path(self._folder))
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
