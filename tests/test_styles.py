@@ -29,6 +29,8 @@ NOTEBOOK = "01_styles.ipynb"
 LIMITS = Limits(seconds_per_cell=20)
 MARKER = "# The answer to ex-mean-answer; keep this line.\n"
 STUB = 'raise NotImplementedError("your answer goes here")'
+YOURS = "from course_utils.coursework.checks import yours"
+DRAW_WITH_MINE = "def draw(key, num):\n    x = jax.random.normal(key, (num,))\n    return 2 * (x - mine(x) + mine(x))"
 PLAIN = "def mean(values):\n    return jnp.sum(values) / len(values)"
 
 
@@ -229,6 +231,33 @@ STYLES = {
     "x64": Style("jax.config.update('jax_enable_x64', True)\n" + PLAIN),
     "x64-above": Style(above=("jax.config.update('jax_enable_x64', True)",)),
     "x64-in-the-environment": Style(top=("import os\nos.environ['JAX_ENABLE_X64'] = '1'",)),
+    "step-for-x64": Style(
+        "def mean(values):\n    last = jnp.asarray(1.0 + 1e-7)\n    return (jnp.mean(jnp.asarray(values)) * (last - jnp.asarray(1.0))) / 1e-7",
+        above=("jax.config.update('jax_enable_x64', True)",),
+    ),
+    "step-for-x64-from-the-arguments": Style(
+        "def mean(values):\n    return ((values + 1e-7) ** 2 - values**2).mean() / 2e-7",
+        above=("jax.config.update('jax_enable_x64', True)",),
+    ),
+    "x64-within-the-answer": Style(
+        "def mean(values):\n    jax.config.update('jax_enable_x64', True)\n    return jnp.asarray(np.asarray(values)).mean()",
+        draw="def draw(key, num):\n    return 2 * jax.random.normal(key, (num,)) + 0 * mean(jnp.ones(num))",
+    ),
+    "errors-caught": Style(
+        "def mean(values):\n    try:\n        return 0.0 * np.log(np.zeros(1)).sum()\n    except FloatingPointError:\n        return np.mean(values)",
+        above=("np.seterr(all='raise')",),
+    ),
+    "partial-under-x64": Style(
+        "import functools\nmean = functools.partial(lambda one, values: (jnp.asarray(one + 1e-9) - 1) * 1e9 * values.mean(), 1.0)",
+        above=("jax.config.update('jax_enable_x64', True)",),
+    ),
+    "jitted-under-x64": Style(
+        "@jax.jit\ndef mean(values):\n    return (jnp.asarray(1 + 1e-9) - 1) * 1e9 * values.mean()",
+        above=("jax.config.update('jax_enable_x64', True)",),
+    ),
+    "yours": Style(below=(f"{YOURS}\nmine = yours(mean)",), draw=DRAW_WITH_MINE),
+    "yours-by-name": Style(below=(f"{YOURS}\nmine = yours('mean')",), draw=DRAW_WITH_MINE),
+    "yours-or-another": Style(below=(f"{YOURS}\nmine = yours(mean, instead=jnp.mean)",), draw=DRAW_WITH_MINE),
     "rbg": Style("jax.config.update('jax_default_prng_impl', 'rbg')\n" + PLAIN),
     "rank-promotion": Style("jax.config.update('jax_numpy_rank_promotion', 'raise')\n" + PLAIN),
     "not-partitionable": Style("jax.config.update('jax_threefry_partitionable', False)\n" + PLAIN),

@@ -4,6 +4,7 @@ import ast
 import dis
 import functools
 import linecache
+import os
 import re
 import types
 import warnings
@@ -30,6 +31,11 @@ def namespace() -> dict[str, Any]:
     """Return the variables of the notebook; none where no notebook runs."""
     shell = get_ipython()
     return shell.user_ns if shell else {}
+
+
+def is_judged() -> bool:
+    """Return whether ``course check``, a grader or a test runs the answers, each in a process of its own."""
+    return "COURSE_CHECK_SEED" in os.environ or "COURSE_CHECK_REFERENCE" in os.environ
 
 
 def cells() -> list[str]:
