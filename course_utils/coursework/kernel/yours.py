@@ -49,8 +49,8 @@ def yours(
             plot(fit(my_mixture_elbo))
 
     While answers are judged, each in a process of its own, a function that no check has looked at there is returned as it is
-    if there is nothing ``instead``. In a work folder a right answer's source is kept in ``my_vi.py``. Nothing is displayed when the student's function
-    is taken and nothing is new; otherwise one line is.
+    if there is nothing ``instead``. In a work folder a right answer's source is kept in ``my_vi.py``. Nothing is displayed
+    when the student's function is taken and nothing is new; otherwise one line is.
 
     Args:
         function: the student's function; or its name, under which it is then looked for in this notebook and in ``my_vi.py``.
