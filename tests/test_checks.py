@@ -46,6 +46,12 @@ def record_of(data):
         (np.nan, {"truth": 1.0}, "wrong", "There is a nan among the values. Is there a log of zero"),
         (-np.inf, {"truth": 1.0, "mistakes": {"The sum underflows.": -np.inf}}, "wrong", "The sum underflows."),
         (-np.inf, {"truth": -np.inf}, "right", "Right"),
+        (np.inf, {"truth": 1.0}, "wrong", "There is an inf among the values."),
+        (np.ma.array([1.0, 2.0], mask=[0, 1]), {"truth": np.array([1.0, 2.0])}, "wrong", "There is a nan"),
+        (np.ma.masked, {"truth": 0.0}, "wrong", "There is a nan"),
+        (np.ma.array([1, 2], mask=[0, 0]), {"truth": np.array([1, 2])}, "right", "Right"),
+        ((each for each in [1.0]), {"truth": 1.0}, "error", "type generator, where a number or an array of numbers"),
+        (range(2), {"truth": np.arange(2)}, "right", "Right"),
         (3.0, {"truth": -np.inf}, "wrong", "Expected -inf, found 3"),
         (np.ones(3), {"truth": np.ones(2)}, "wrong", "(3,)"),
         (np.array([1.0, 5.0]), {"truth": np.ones(2)}, "wrong", "position 1"),
@@ -309,6 +315,30 @@ def test_what_is_the_students_error_says_where(kernel):
     kernel.run("def calls_back(f):\n    return f(np.ones(2))")
     _, said = kernel.check('check("calls back", lambda: calls_back(lambda z: z + np.ones(3)), truth=1.0)')
     assert "Your code raised ValueError in line 2 of your cell (return f(np.ones(2)))" in said
+
+
+def test_what_is_no_number_is_called_by_its_name(kernel):
+    kernel.run(
+        "kept = []\n@jax.jit\ndef inner(x):\n    kept.append(x)\n    return x\ndef leaks(x):\n    inner(x)\n    return kept[-1]"
+    )
+    kernel.run("async def waits(x):\n    return x\ndef gives(x):\n    yield x")
+    for name, said in [
+        ("leaks", "return what the compiled function returns"),
+        ("waits", "Write `def` instead of `async def`."),
+        ("gives", "Write `return` instead of `yield`."),
+    ]:
+        status, explanation = kernel.check(f'check("{name}", lambda: {name}(jnp.ones(2)), truth=np.ones(2))')
+        assert status == "error" and explanation.endswith(said + "." * (not said.endswith("."))), explanation
+        assert "where a number or an array of numbers is expected" in explanation and "shape" not in explanation
+
+
+def test_what_graders_do_not_have_is_named(kernel):
+    kernel.run("import sys, types\nsys.modules['my_vi'] = types.ModuleType('my_vi')\nsys.modules['my_vi'].two = 2")
+    kernel.run(marked("ex-lent", "from my_vi import two\ndef lent(x):\n    return two * x"))
+    status, said = kernel.check('check_seed("ex-lent")\ncheck("lent", lambda: lent(1.0), truth=2.0)')
+    assert status == "right" and "But your cell imports `my_vi`: graders run this notebook alone" in said
+    kernel.run(marked("ex-lent", "two = 2  # not from my_vi\ndef lent(x):\n    return two * x"))
+    assert kernel.check('check_seed("ex-lent")\ncheck("lent", lambda: lent(1.0), truth=2.0)')[1] == "Right."
 
 
 def test_other_arguments_than_the_texts(kernel):

@@ -388,6 +388,33 @@ def test_a_check_knows_the_setup_as_it_was_and_its_own_answer_alone(monkeypatch)
     assert namespace["inputs"] == 7
 
 
+def test_the_students_settings_hold_in_their_functions_alone(monkeypatch):
+    monkeypatch.setattr(apart, "_kept", {})
+    seen = {}
+
+    def settings(place, *arguments):
+        seen[place] = jax.config.jax_enable_x64, jax.config.jax_numpy_rank_promotion, np.geterr()["over"]
+        return [each.dtype.name for each in arguments if place == "in a call"]
+
+    source = (
+        "see('in the check')\nfound = answer('in a call', jax.numpy.ones(2), np.ones(2), np.ones(2, np.float32))\n"
+        "see('after it')\nanswer('with a key', [jax.random.key(0)])\nsee('at the end')\nkept.append(found)"
+    )
+    kept, before = [], apart._settings()
+    students = before | {"jax_enable_x64": True, "jax_numpy_rank_promotion": "raise", "over": "raise"}
+    see = type("", (), {"__call__": lambda self, place: settings(place)})()
+    with apart._set_to(students):
+        names = {"see": see, "answer": settings, "jax": jax, "np": np, "kept": kept}
+        apart.run_apart(source, list(names), names)
+        assert apart._settings() == students
+    assert apart._settings() == before
+    courses, own = (False, "allow", "warn"), (True, "raise", "raise")
+    assert seen.pop("in a call") == own
+    assert seen == dict.fromkeys(["in the check", "after it", "with a key", "at the end"], courses)
+    # The check's own array of JAX's is what it would have been in the student's notebook.
+    assert kept == [["float64", "float64", "float32"]]
+
+
 def test_waiting_for_a_core_is_not_taking_time(monkeypatch):
     kernel, clock, waits = object.__new__(BoundKernel), [0.0], {"1": 5.0}
     monkeypatch.setattr(kernels_module.time, "monotonic", lambda: clock[0])

@@ -13,9 +13,10 @@ import pytest
 
 from course_utils.coursework.author.execute import execute_notebook
 from course_utils.coursework.grade.answers import Given, plans, read_submitted
-from course_utils.coursework.grade.judge import judge
+from course_utils.coursework.grade.judge import NO_LIBRARY, judge
 from course_utils.coursework.grade.key import make_key, stripped_checks
 from course_utils.coursework.grade.types import Reason
+from course_utils.coursework.kernel import my_vi
 from course_utils.coursework.run.isolation import find_isolation
 from course_utils.coursework.run.kernels import FreshKernels, find_kernels
 from course_utils.coursework.run.limits import Limits
@@ -29,6 +30,8 @@ NOTEBOOK = "01_styles.ipynb"
 LIMITS = Limits(seconds_per_cell=20)
 MARKER = "# The answer to ex-mean-answer; keep this line.\n"
 STUB = 'raise NotImplementedError("your answer goes here")'
+YOURS = "from course_utils.coursework.checks import yours"
+DRAW_WITH_MINE = "def draw(key, num):\n    x = jax.random.normal(key, (num,))\n    return 2 * (x - mine(x) + mine(x))"
 PLAIN = "def mean(values):\n    return jnp.sum(values) / len(values)"
 
 
@@ -229,6 +232,37 @@ STYLES = {
     "x64": Style("jax.config.update('jax_enable_x64', True)\n" + PLAIN),
     "x64-above": Style(above=("jax.config.update('jax_enable_x64', True)",)),
     "x64-in-the-environment": Style(top=("import os\nos.environ['JAX_ENABLE_X64'] = '1'",)),
+    "step-for-x64": Style(
+        "def mean(values):\n    last = jnp.asarray(1.0 + 1e-7)\n    return (jnp.mean(jnp.asarray(values)) * (last - jnp.asarray(1.0))) / 1e-7",
+        above=("jax.config.update('jax_enable_x64', True)",),
+    ),
+    "step-for-x64-from-the-arguments": Style(
+        "def mean(values):\n    return ((values + 1e-7) ** 2 - values**2).mean() / 2e-7",
+        above=("jax.config.update('jax_enable_x64', True)",),
+    ),
+    "x64-within-the-answer": Style(
+        "def mean(values):\n    jax.config.update('jax_enable_x64', True)\n    return jnp.asarray(np.asarray(values)).mean()",
+        draw="def draw(key, num):\n    return 2 * jax.random.normal(key, (num,)) + 0 * mean(jnp.ones(num))",
+    ),
+    "errors-caught": Style(
+        "def mean(values):\n    try:\n        return 0.0 * np.log(np.zeros(1)).sum()\n    except FloatingPointError:\n        return np.mean(values)",
+        above=("np.seterr(all='raise')",),
+    ),
+    "partial-under-x64": Style(
+        "import functools\nmean = functools.partial(lambda one, values: (jnp.asarray(one + 1e-9) - 1) * 1e9 * values.mean(), 1.0)",
+        above=("jax.config.update('jax_enable_x64', True)",),
+    ),
+    "jitted-under-x64": Style(
+        "@jax.jit\ndef mean(values):\n    return (jnp.asarray(1 + 1e-9) - 1) * 1e9 * values.mean()",
+        above=("jax.config.update('jax_enable_x64', True)",),
+    ),
+    "yours": Style(below=(f"{YOURS}\nmine = yours(mean)",), draw=DRAW_WITH_MINE),
+    "yours-by-name": Style(below=(f"{YOURS}\nmine = yours('mean')",), draw=DRAW_WITH_MINE),
+    "yours-or-another": Style(below=(f"{YOURS}\nmine = yours(mean, instead=jnp.mean)",), draw=DRAW_WITH_MINE),
+    "x64-in-the-setup": Style(
+        "def mean(values):\n    return (jnp.asarray(1 + 1e-9) - 1) * 1e9 * values.mean()",
+        change=lambda cells: [dict(cells[0], source="import os\nos.environ['JAX_ENABLE_X64'] = '1'\n" + cells[0]["source"]), *cells[1:]],
+    ),
     "rbg": Style("jax.config.update('jax_default_prng_impl', 'rbg')\n" + PLAIN),
     "rank-promotion": Style("jax.config.update('jax_numpy_rank_promotion', 'raise')\n" + PLAIN),
     "not-partitionable": Style("jax.config.update('jax_threefry_partitionable', False)\n" + PLAIN),
@@ -362,12 +396,8 @@ def in_jupyter(notebook, course):
     return {name: [record.status for record in outcome.records.get(name, ())] == ["right"] for name in checks.values()}
 
 
-@pytest.mark.parametrize("name", STYLES)
-def test_jupyter_and_grader_agree(course, name):
-    style = STYLES[name]
-    notebook = handed_in(style)
-    content = json.dumps(notebook).encode()
-    jupyter = in_jupyter(notebook, course)
+def by_grader(content, course):
+    """Return the marks of both exercises."""
     submitted = read_submitted(content, course["given"])
     todo = plans(submitted, course["given"], stripped_checks(course["given"]))
     outcomes = run(
@@ -377,10 +407,19 @@ def test_jupyter_and_grader_agree(course, name):
         course["walled"],
         cache=course["cache"],
     )
-    graded = [
+    return [
         judge(plan, outcomes.get(plan.exercise.name), expected, submitted, course["given"], LIMITS)
         for plan, expected in zip(todo, course["key"].exercises, strict=True)
     ]
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_jupyter_and_grader_agree(course, name):
+    style = STYLES[name]
+    notebook = handed_in(style)
+    content = json.dumps(notebook).encode()
+    jupyter = in_jupyter(notebook, course)
+    graded = by_grader(content, course)
     if style.names:
         assert jupyter["ex-mean"]
         assert f"it uses {style.names}," in graded[0].note and graded[0].reason == Reason.ERROR
@@ -402,6 +441,22 @@ def test_course_check_agrees(course, tmp_path, name):
         assert f"it uses {style.names}," in marks[0].note and marks[0].reason == Reason.ERROR
     else:
         assert [mark.reason for mark in marks] == [Reason.RIGHT, Reason.RIGHT], marks
+
+
+def test_what_is_missing_without_the_students_library_is_said(course, tmp_path):
+    """Graders do not have it, and ``course check`` does without it although it is there."""
+    style = Style(
+        "from my_vi import total\ndef mean(values):\n    return total(values) / len(values)",
+        draw=f"{YOURS}\ntwice = yours('twice')\ndef draw(key, num):\n    return twice(jax.random.normal(key, (num,)))",
+    )
+    content = json.dumps(handed_in(style))
+    (tmp_path / NOTEBOOK).write_text(content)
+    (tmp_path / my_vi.MANIFEST).write_text("{}")
+    (tmp_path / my_vi.FILE).write_text("total = sum\ndef twice(x):\n    return 2 * x\n")
+    checked = check_notebook(tmp_path / NOTEBOOK, course["folder"], cache=course["cache"])
+    for mark in [*checked, *by_grader(content.encode(), course)]:
+        assert mark.reason == Reason.ERROR and NO_LIBRARY in mark.note, mark
+        assert any(my_vi.NOT_READ in said for said in mark.said)
 
 
 def test_enough_styles():

@@ -294,6 +294,37 @@ def test_where_answers_are_graded_the_library_is_neither_read_nor_written(lab, w
     assert library(work) == before
 
 
+def test_where_answers_are_graded_a_function_that_was_not_checked_is_handed_on(lab):
+    lab.run("import os\ndef unseen(x):\n    return 2 * x\ndef seen(x):\n    return 3 * x")
+    lab.run(checked("ex-seen", "seen"))
+    for variable in ("COURSE_CHECK_SEED", "COURSE_CHECK_REFERENCE"):
+        lab.run(f"os.environ['{variable}'] = 'secret'")
+        assert lab.text("assert yours(unseen) is unseen is yours('unseen')") == ""
+        assert "run the check of yours" in lab.text("assert yours(unseen, instead=courses) is courses")
+        assert "○" in lab.text("assert not yours(unseen, probe=lambda f: f(None))")
+        assert "not right yet" in lab.text("assert not yours(seen)")
+        assert "judged by its notebook alone, without my_vi.py" in lab.text("assert not yours('never_written')")
+        lab.run(f"del os.environ['{variable}']")
+    assert "run its check" in lab.text("assert not yours(unseen)")
+
+
+def test_where_answers_are_graded_the_library_is_not_imported(lab, work):
+    (work / my_vi.FILE).write_text("ONE = 1\n")
+    lab.run("import os, sys\nfrom course_utils.coursework.kernel import apart")
+    try_it = "apart.define([], globals())\nsys.modules.pop('my_vi', None)\nfrom my_vi import ONE"
+    assert lab.text(try_it) == ""
+    for variable in ("COURSE_CHECK_SEED", "COURSE_CHECK_REFERENCE"):
+        lab.run(f"os.environ['{variable}'] = 'secret'")
+        (error,) = lab.run(try_it)
+        assert (error.ename, error.evalue) == ("ModuleNotFoundError", my_vi.NOT_READ)
+        # One that the notebook's own cells have written lies in no work folder.
+        (work / my_vi.MANIFEST).rename(work / "manifest")
+        assert lab.text(try_it) == ""
+        (work / "manifest").rename(work / my_vi.MANIFEST)
+        lab.run(f"sys.meta_path.pop(0)\ndel os.environ['{variable}']")
+    assert lab.text(try_it) == ""
+
+
 def test_the_notebook_is_known_without_jupyters_help(tmp_path, monkeypatch):
     (tmp_path / "05_jensen.ipynb").write_text(notebook_with("x = 1").replace('"x', '"ex-elbo-answer", "x'))
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)

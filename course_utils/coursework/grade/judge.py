@@ -17,6 +17,7 @@ from course_utils.coursework.source.explain import explain
 
 MAX_NUMBERS_KEPT = 100
 STANDARD_ERRORS = 4
+NO_LIBRARY = "an answer is judged by its notebook alone, without my_vi.py: copy what it needs of it into a cell"
 REASONS = {
     Ended.TIMEOUT: Reason.TIMEOUT,
     Ended.MEMORY: Reason.MEMORY,
@@ -43,6 +44,7 @@ def judge(
     notes = [plan.note, *_left_out(outcome, plan), *_limit(reason, limits)]
     if reason != Reason.RIGHT:
         notes += _broken_lines(plan, outcome) + _complaints_of_check(plan, said)
+        notes += [NO_LIBRARY] if any("my_vi" in line for line in said) else []
     if reason == Reason.ERROR and (names := lecture_names_used(plan, submitted, given)):
         notes.append(f"it uses {', '.join(names)}, which only the lecture's own cells define")
     return Mark(

@@ -31,6 +31,12 @@ RIGHT, WRONG, SHOWN, NOT_ATTEMPTED, ERROR = session.RIGHT, "wrong", "shown", "no
 RTOL, ATOL = 1e-3, 1e-5
 # What a record may hold.
 MAX_NUMBERS, MAX_DIMENSIONS, MAX_LENGTH = 100_000, 10, 10**6
+# What may be meant, by the type's name.
+NO_VALUES = {
+    "Tracer": "JAX uses it in place of numbers while it compiles: return what the compiled function returns.",
+    "coroutine": "Write `def` instead of `async def`.",
+    "generator": "Write `return` instead of `yield`.",
+}
 STUB_SAYS = "your answer goes here"
 
 
@@ -153,6 +159,8 @@ def _is_stub(error: Exception) -> bool:
 
 def _about_variables(status: str, reach: session.Reach) -> str:
     """Return a sentence that names the variables of other cells on which an answer depends, if there are any."""
+    if status == RIGHT and any(session.imports_library(function) for _, function in reach.callables()):
+        return " But your cell imports `my_vi`: graders run this notebook alone, so copy what it needs into your cell."
     names = {each: None for _, function in reach.callables() for each in session.variables_from_elsewhere(function)}
     if not names:
         return ""
@@ -273,6 +281,8 @@ def _describe(result: Any) -> str:
     if isinstance(result, tuple | list):
         parts = ", ".join(map(_describe, result[:4])) + (", …" if len(result) > 4 else "")
         return f"a {type(result).__name__} of {len(result)} ({parts})"
+    if "Tracer" in type(result).__name__:
+        return f"a value of type {type(result).__name__}"
     shape, dtype = (session.getattr_or_none(result, each) for each in ("shape", "dtype"))
     if isinstance(shape, tuple) and dtype is not None:
         return f"an array of shape {shape} and type {dtype}" if shape else f"a single number of type {dtype}"
@@ -284,7 +294,9 @@ def _describe(result: Any) -> str:
 def _explain_type(result: Any) -> str:
     if result is None:
         return "The result is None: is there a `return` at the end of your function?"
-    return f"The result is {_describe(result)}, where a number or an array of numbers is expected."
+    kind = type(result).__name__
+    hint = next((f" {text}" for name, text in NO_VALUES.items() if name in kind), "")
+    return f"The result is {_describe(result)}, where a number or an array of numbers is expected.{hint}"
 
 
 # --- showing ----------------------------------------------------------------------------------------------------------

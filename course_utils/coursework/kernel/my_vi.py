@@ -29,6 +29,7 @@ FILE = "my_vi.py"
 MANIFEST = ".course.json"
 IMPORTS = "imports"
 LIBRARIES = {"numpy", "jax", "scipy"} | sys.stdlib_module_names
+NOT_READ = f"An answer is judged by its notebook alone, without {FILE}: copy what it needs of it into a cell."
 HEADER = '''\
 """What I wrote in the course on variational inference: each function as it was when its check said *right*.
 
@@ -82,9 +83,25 @@ class Section:
 
 def work_folder() -> Path | None:
     """Return the work folder in which the kernel runs; ``None`` elsewhere, and where answers are tested or graded."""
-    if "COURSE_CHECK_SEED" in os.environ or "COURSE_CHECK_REFERENCE" in os.environ:
+    if session.is_judged():
         return None
     return work_folder_of(Path.cwd())
+
+
+class _Refusal:
+    """What Python's import asks for a module first; it answers for ``my_vi`` alone, unless the student's cells wrote one."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        is_written_here = Path(FILE).is_file() and work_folder_of(Path.cwd()) is None
+        if name == Path(FILE).stem and not is_written_here:
+            raise ModuleNotFoundError(NOT_READ, name=name)
+
+
+def refuse_imports() -> None:
+    """Say why, if an answer that is judged imports ``my_vi``; in a work folder it would find what graders do not have."""
+    if session.is_judged() and _Refusal not in sys.meta_path:
+        sys.meta_path.insert(0, _Refusal)
 
 
 def work_folder_of(folder: Path) -> Path | None:

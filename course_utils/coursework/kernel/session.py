@@ -4,6 +4,7 @@ import ast
 import dis
 import functools
 import linecache
+import os
 import re
 import types
 import warnings
@@ -18,6 +19,7 @@ from course_utils.coursework.source.names import defined, names_of, used
 
 USERS = "__main__"
 MARKER = re.compile(r"^[ \t]*# The answer to (?P<exercise>.+?)-answer; keep this line\.", re.MULTILINE)
+LIBRARY = re.compile(r"^[ \t]*(?:from|import)[ \t]+my_vi\b", re.MULTILINE)
 RIGHT = "right"
 MAX_PARTS = 1000
 _DEFINES = r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+{0}\b|^{0}[ \t]*="
@@ -30,6 +32,11 @@ def namespace() -> dict[str, Any]:
     """Return the variables of the notebook; none where no notebook runs."""
     shell = get_ipython()
     return shell.user_ns if shell else {}
+
+
+def is_judged() -> bool:
+    """Return whether ``course check``, a grader or a test runs the answers, each in a process of its own."""
+    return "COURSE_CHECK_SEED" in os.environ or "COURSE_CHECK_REFERENCE" in os.environ
 
 
 def cells() -> list[str]:
@@ -212,6 +219,12 @@ def variables_from_elsewhere(answer: Any) -> list[str]:
         for name in candidates & known.keys()
         if not name.startswith("_") and not isinstance(known[name], types.ModuleType) and not callable(known[name])
     )
+
+
+def imports_library(answer: Any) -> bool:
+    """Return whether an answer cell imports ``my_vi``, which a grader does not have."""
+    source = cell_of(answer)
+    return bool(exercise_marked_in(source)) and LIBRARY.search(source) is not None
 
 
 # --- what the checks said ---------------------------------------------------------------------------------------------

@@ -48,8 +48,9 @@ def yours(
         if my_mixture_elbo:
             plot(fit(my_mixture_elbo))
 
-    In a work folder a right answer's source is kept in ``my_vi.py``. Nothing is displayed when the student's function
-    is taken and nothing is new; otherwise one line is.
+    While answers are judged, each in a process of its own, a function that no check has looked at there is returned as it is
+    if there is nothing ``instead``. In a work folder a right answer's source is kept in ``my_vi.py``. Nothing is displayed
+    when the student's function is taken and nothing is new; otherwise one line is.
 
     Args:
         function: the student's function; or its name, under which it is then looked for in this notebook and in ``my_vi.py``.
@@ -63,7 +64,9 @@ def yours(
     mine = session.namespace().get(name) if isinstance(function, str) else function
     status = session.status_of(mine)
     folder = my_vi.work_folder()
-    found = mine if status == RIGHT else None
+    # Judged answers run in processes of their own, where no check has looked at the answers to other exercises.
+    is_unknown = status is None and mine is not None and instead is None and session.is_judged()
+    found = mine if status == RIGHT or is_unknown else None
     if found is not None and folder:
         _keep(folder, name, found)
     elif found is None and folder and isinstance(function, str):
@@ -80,6 +83,8 @@ def yours(
         sentence = f"The course's own `{name}` runs here until yours is right."
         if status is None and mine is not None:
             sentence = f"The course's own `{name}` runs here: run the check of yours, then this cell."
+    elif mine is None and session.is_judged():
+        sentence = f"`{name}` is defined in no cell of this notebook. {my_vi.NOT_READ}"
     elif status in UNTRIED:
         sentence = f"Write `{name}`, run its check, then run this cell."
     else:

@@ -11,6 +11,9 @@ def as_array(result: Any) -> np.ndarray | None:
     if result is None or isinstance(result, str | bytes | dict | set):
         return None
     try:
+        if isinstance(result, np.ma.MaskedArray):
+            # What lies under a mask is no value.
+            result = result.astype(np.result_type(result, np.float64)).filled(np.nan)
         if not isinstance(result, tuple | list):
             return _as_real(np.asarray(result))
         parts = [as_array(part) for part in result]
@@ -73,7 +76,7 @@ def explain(
     if not np.isfinite(values).all():
         found = values[~np.isfinite(values)][0]
         hint = hint or "Is there a log of zero, an overflow, or a division by zero?"
-        return f"There is a {found} among the values. {hint}"
+        return f"There is {'an' if found > 0 else 'a'} {found} among the values. {hint}"
     distance = np.abs(values - truth)
     worst = np.unravel_index(np.argmax(distance - allowed), distance.shape)
     where = f" at position {', '.join(map(str, worst))}" if worst else ""
