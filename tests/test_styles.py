@@ -1,6 +1,6 @@
 """Honest answers, written in all the ways in which people write in notebooks: whatever Jupyter calls right has full marks.
 
-Each style is run as Jupyter runs a notebook, all cells in their order, and by the grader; and, most of them weekly, by
+Each style is run by the grader and, most of them weekly, as Jupyter runs a notebook, all cells in their order, and by
 ``course check``. Where Jupyter's kernel shows ✓ for the visible check, the others have to agree, or to name the variable that
 is why.
 """
