@@ -309,8 +309,8 @@ STYLES = {
     "tabs": Style("def mean(values):\n\treturn np.mean(values)"),
     "windows-lines": Style("def mean(values):\r\n    return np.mean(values)\r\n"),
     "top-of-the-notebook": Style(
-        "@jax.jit\ndef mean(values):\n    return ONE * jnp.sum(values) / len(values)",
-        top=("%reset -f", "import numpy as jnp\nONE = jnp.float32(1)"),
+        "@jax.jit\ndef mean(values):\n    with np.errstate(all='ignore'):\n        return ONE * jnp.sum(values) / len(values)",
+        top=("%reset -f", "import numpy as jnp\nONE = jnp.float32(1)", "from jax import numpy as np"),
     ),
     "other-answer-binds-names-of-the-course": Style(
         "import numpy as jnp\ndef lecture_sum(x, times):\n    return times * sum(x)\n"

@@ -57,6 +57,7 @@ BINDING = re.compile(
 )
 # What writes into what a name stands for: ``table["two"] = 2``, ``table.append(2)``, ``n += 1``.
 CHANGING = re.compile(r"^[ \t]*+(\w++)[ \t]*+(?:[\[.]|[-+*/%&|^@<>]{1,2}=)", re.MULTILINE)
+IMPORTING = re.compile(r"^[ \t]*+(?:from|import)\b.*", re.MULTILINE)
 IMPORTS_ALL = re.compile(r"\bimport[ \t]++\*")
 
 
@@ -343,7 +344,7 @@ def _when(i: int, cells: tuple[Cell, ...], place: int, given: Given) -> float:
         return len(cells) + i
     if cells[i].sets_up:
         return i - 0.5 if SETS_ENVIRONMENT.search(cells[i].source) else i
-    uses = words_of(cells[i].source) - bound_names(cells[i].source)
+    uses = words_of(IMPORTING.sub("", cells[i].source)) - bound_names(cells[i].source)
     places = _setup_places(cells, given)
     return max([i, *(place for name, place in places.items() if uses & set(given.setup_names[name]))])
 
