@@ -1167,9 +1167,11 @@ def test_memory_of_counts_what_is_not_in_a_process():
     before = memory_of(os.getpid())
     file = os.memfd_create("held")
     os.write(file, bytes(50 * MEGABYTE))
-    assert memory_of(os.getpid()) - before > 45 * MEGABYTE
+    holding = memory_of(os.getpid())
+    assert holding - before > 45 * MEGABYTE
     os.close(file)
-    assert memory_of(os.getpid()) - before < 5 * MEGABYTE
+    # Against what was held: other threads of this process may take some meanwhile.
+    assert holding - memory_of(os.getpid()) > 40 * MEGABYTE
 
 
 def test_pages_that_processes_share_count_once():
