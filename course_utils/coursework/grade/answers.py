@@ -315,10 +315,11 @@ def _plan(exercise: Exercise, submitted: Submitted, given: Given, check: str) ->
         return Plan(exercise, None, is_missing=not has_stub)
     words = set().union(*(words_of(cells[i].source) for i in chosen))
     fresh = any(SETS_ENVIRONMENT.search(cells[i].source) for i in chosen)
-    steps = _course_steps(chosen, cells, place, words - asked, given)
+    places = _setup_places(cells, given)
+    steps = _course_steps(chosen, cells, place, places, words - asked, given)
     for i in sorted(chosen):
         step = Step(f"student-{i}", cells[i].source, author="student", is_needed=i in (binding or own))
-        steps.append((_when(i, cells, place, given), step))
+        steps.append((_when(i, cells, place, places, given), step))
     # What stands at one place keeps its order: the lecture's cell, then what the student made of it.
     in_order = [step for _, step in sorted(steps, key=lambda each: each[0])]
     in_order.append(check_step(exercise, check, asked))
@@ -334,7 +335,7 @@ def _setup_places(cells: tuple[Cell, ...], given: Given) -> dict[str, int]:
     }
 
 
-def _when(i: int, cells: tuple[Cell, ...], place: int, given: Given) -> float:
+def _when(i: int, cells: tuple[Cell, ...], place: int, places: Mapping[str, int], given: Given) -> float:
     """Return when the student's cell ``i`` runs, in numbers of cells.
 
     In the notebook's order, but for what stands below the check, which runs last, and what stands above a setup cell and
@@ -345,26 +346,25 @@ def _when(i: int, cells: tuple[Cell, ...], place: int, given: Given) -> float:
     if cells[i].sets_up:
         return i - 0.5 if SETS_ENVIRONMENT.search(cells[i].source) else i
     uses = words_of(IMPORTING.sub("", cells[i].source)) - bound_names(cells[i].source)
-    places = _setup_places(cells, given)
-    return max([i, *(place for name, place in places.items() if uses & set(given.setup_names[name]))])
+    return max([i, *(where for name, where in places.items() if uses & set(given.setup_names[name]))])
 
 
 def _course_steps(
-    chosen: set[int], cells: tuple[Cell, ...], place: int, words: set[str], given: Given
+    chosen: set[int], cells: tuple[Cell, ...], place: int, places: Mapping[str, int], words: set[str], given: Given
 ) -> list[tuple[float, Step]]:
     """Return the lecture's setup cells and the definitions that ``words`` need, with the places at which they run.
 
     All definitions stand right below the setup, since whoever went back in a notebook had them; and once more in their own
     place those that bind anew what the student had bound above them.
     """
-    places = _setup_places(cells, given)
     steps = [(places[cell.id], step) for cell, step in zip(given.setup, _setup_steps(given), strict=True)]
     needed = given.definitions_for(words)
     steps.append((max(places.values(), default=-1), _definition_step(needed)))
     stands_at = {cell.given: i for i, cell in enumerate(cells) if cell.given}
+    bound_by = {i: bound_names(cells[i].source) for i in chosen}
     for cell, statements_of_cell in itertools.groupby(needed, lambda each: each.cell):
         where = stands_at.get(cell, place)
-        bound = set().union(*(bound_names(cells[i].source) for i in chosen if i < where))
+        bound = set().union(*(names for i, names in bound_by.items() if i < where))
         again = [each for each in statements_of_cell if where < place and each.defines & bound]
         if again:
             steps.append((where, _definition_step(again)))
