@@ -269,14 +269,15 @@ def test_scores_explained_point():
 @pytest.mark.slow
 def test_scores_explained_ensembles():
     """Anchored members cover about as much as five exact draws; the plain ensemble stays far below; the anchored one scores better
-    in the gap and outside."""
+    in the gap; outside not surely on 200 other data sets."""
     for region in fitted()["REGIONS"]:
         five = cover("exact, five draws", region).mean()
         assert five == pytest.approx(0.6, abs=0.05)
         assert cover("plain ensemble", region).mean() < five - 0.1
         assert cover("anchored ensemble", region).mean() == pytest.approx(five, abs=0.09)
-    for region in ("in the gap", "outside"):
-        assert certain(score("anchored ensemble", region) - score("plain ensemble", region))
+    gained = {region: score("anchored ensemble", region) - score("plain ensemble", region) for region in fitted()["REGIONS"]}
+    assert certain(gained["in the gap"])
+    assert gained["outside"].mean() > 0 and not certain(gained["outside"])
 
 
 @pytest.mark.slow
