@@ -275,7 +275,9 @@ def test_scores_explained_ensembles():
         assert five == pytest.approx(0.6, abs=0.05)
         assert cover("plain ensemble", region).mean() < five - 0.1
         assert cover("anchored ensemble", region).mean() == pytest.approx(five, abs=0.09)
-    gained = {region: score("anchored ensemble", region) - score("plain ensemble", region) for region in fitted()["REGIONS"]}
+    gained = {
+        region: score("anchored ensemble", region) - score("plain ensemble", region) for region in fitted()["REGIONS"]
+    }
     assert certain(gained["in the gap"])
     assert gained["outside"].mean() > 0 and not certain(gained["outside"])
 
