@@ -185,7 +185,7 @@ function render({ model, el }) {
       contours.draw(normalOf(history[i].at(-1)));
       grip.put(xs.at(-1), ys.at(-1));
       const place = `z₁ ${formatNumber(xs.at(-1), 2)}, z₂ ${formatNumber(ys.at(-1), 2)}`;
-      grip.node.setAttribute("aria-label", `mean of ${names[i]}: ${place}`);
+      grip.say(`mean of ${names[i]}: ${place}`);
     });
     curves.draw(history);
     const nats = [...history.map((run) => run.at(-1)[5]), race.target().log_normaliser];

@@ -49,6 +49,7 @@ function player({ step, onPause, beforePlay = () => {} }) {
     node.textContent = "Pause";
     frame = requestAnimationFrame(run);
   });
+  node.classList.add("vi-play");
   return { node, pause };
 }
 

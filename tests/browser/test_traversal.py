@@ -93,7 +93,7 @@ def test_dragging_in_the_plane_sets_two_dimensions_and_names_the_nearest_code(va
     order, ranges = shown.evaluate("[model.get('spec').order, model.get('ranges')]")
     shown.get_by_label("dimension upwards").select_option(f"z[{order[2]}]")
     before = shown.evaluate("model.get('z')")
-    box = shown.locator(".vi-pad .vi-room").bounding_box()
+    box = shown.locator(".vi-pad .vi-sheet").bounding_box()
     shown.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
     shown.mouse.down()
     shown.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.4 * box["height"])
