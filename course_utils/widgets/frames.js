@@ -30,7 +30,7 @@ function curvesPanel(spec, data, place) {
       .map(([{ name, decimals }, height]) => `${name}: ${formatNumber(height, decimals)}`);
     return [`${spec.x_label}: ${formatNumber(xs[nearest], spec.x.decimals)}`, ...heights];
   };
-  return { ...made, draw, textsAt };
+  return { ...made, draw, textsAt, drag: spec.drag };
 }
 
 /** Return the table of numbers: its element, and `draw(position)`. */
@@ -119,6 +119,8 @@ function pointerLine(getPosition) {
 function letDrag(sheet, made, { sliders, getPosition, setPosition }) {
   let from = null;
   sheet.classList.add("vi-handle");
+  // A finger that moves upwards then scrolls the page.
+  if (made.drag.length === 1) sheet.style.touchAction = "pan-y";
   sheet.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     event.preventDefault();
