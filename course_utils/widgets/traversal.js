@@ -131,7 +131,7 @@ function pad({ spec, ranges, labels, numImages, decode, encodedMean, getZ, setZ 
     codes = Array.from({ length: numImages }, (_, image) => dimensions.map((d) => encodedMean(image)[d]));
     codes.forEach(([x, y], image) => {
       const attributes = { class: "vi-code", x: made.x(x), y: made.y(y), dy: "0.35em", "text-anchor": "middle" };
-      if (colorOf(image)) attributes.style = `--vi-code: ${colorOf(image)}`;
+      if (colorOf(image)) attributes.fill = colorOf(image);
       made.drawing.append(svg("text", attributes, labels[image] ?? "·"));
     });
     const sheet = svg("rect", { class: "vi-sheet", width: PAD_SIDE, height: PAD_SIDE });
