@@ -103,6 +103,16 @@ def test_values_under_the_pointer_are_those_of_densities_and_of_the_curve_beside
     assert line_of(page) == f"step: 30 · distance: {np.sqrt(30):.3f}"
 
 
+def test_the_darkest_colour_is_lighter_on_a_dark_page(draw):
+    page = draw(curve_explorer())
+    lines = [page.locator("path[data-name=q]"), page.locator(".vi-legend line").first]
+    for theme, color in (("light", "rgb(0, 114, 178)"), ("dark", "rgb(47, 149, 211)")):
+        page.evaluate("(theme) => (document.documentElement.dataset.theme = theme)", theme)
+        for line in lines:
+            expect(line).to_have_css("stroke", color)
+    page.evaluate("delete document.documentElement.dataset.theme")
+
+
 def test_two_values_are_two_buttons(draw):
     page = draw(curve_explorer())
     assert page.get_by_role("slider").count() == 1
