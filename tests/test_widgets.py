@@ -250,6 +250,8 @@ def test_a_dragged_slider_follows_the_axis_on_which_it_lies_or_goes_across_it(sl
     explorer = DensityExplorer({"other": MEANS, "dragged": slider}, X, Y, {"p": DENSITIES[0, 0]}, drag=("dragged",))
     assert explorer.spec["drag"] == [{"slider": 1, "steps": pytest.approx(steps)}]
     assert DensityExplorer({"dragged": slider}, X, Y, {"p": DENSITIES[0, 0]}).spec["drag"] == []
+    curves = CurveExplorer({"other": MEANS, "dragged": slider}, X, {"q": X}, drag="dragged", x_range=(-3.5, 3.5))
+    assert curves.spec["drag"] == explorer.spec["drag"]
 
 
 def test_an_explorer_knows_where_it_started():

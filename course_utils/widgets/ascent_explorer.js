@@ -23,16 +23,20 @@ export function stepped(phi, gradient, { "step size": size, family }) {
   };
 }
 
-/** Return the table in which both are set up: its element, and `set(settings)`; `onChange(number, what, option)`. */
-function setUp(names, colors, choices, onChange) {
+/**
+ * Return the table in which both are set up, below the choice of the target: its element, and `set(settings)`;
+ * `onChange(number, what, option)`.
+ */
+function setUp(target, names, colors, choices, onChange) {
   const heads = names.map((name, i) => html("span", { class: "vi-head" }, legendKey(name, lineSwatch({ color: colors[i], dash: 0 }))));
   const rows = Object.entries(choices).map(([what, options]) => {
     const fields = names.map((name, i) => choice(`${what} of ${name}`, options, (option) => onChange(i, what, option)));
     return { what, fields };
   });
+  const first = [html("span", { "aria-hidden": "true" }, "target"), html("div", { class: "vi-wide" }, target)];
   const cells = rows.flatMap(({ what, fields }) => [html("span", { "aria-hidden": "true" }, what), ...fields.map(({ element }) => element)]);
   return {
-    element: html("div", { class: "vi-setup" }, html("span"), ...heads, ...cells),
+    element: html("div", { class: "vi-setup" }, ...first, html("span"), ...heads, ...cells),
     set: (settings) => rows.forEach(({ what, fields }) => fields.forEach((field, i) => field.set(settings[i][what]))),
   };
 }
@@ -173,7 +177,7 @@ function render({ model, el }) {
     return { path, contours, grip };
   });
   const curves = curvesOf(spec);
-  const setups = setUp(names, colors.runs, spec.choices, (number, what, option) =>
+  const setups = setUp(select.element, names, colors.runs, spec.choices, (number, what, option) =>
     set({ settings: model.get("settings").map((chosen, i) => (i === number ? { ...chosen, [what]: option } : chosen)) }),
   );
 
@@ -185,7 +189,7 @@ function render({ model, el }) {
       contours.draw(normalOf(history[i].at(-1)));
       grip.put(xs.at(-1), ys.at(-1));
       const place = `z₁ ${formatNumber(xs.at(-1), 2)}, z₂ ${formatNumber(ys.at(-1), 2)}`;
-      grip.node.setAttribute("aria-label", `mean of ${names[i]}: ${place}`);
+      grip.say(`mean of ${names[i]}: ${place}`);
     });
     curves.draw(history);
     const nats = [...history.map((run) => run.at(-1)[5]), race.target().log_normaliser];
@@ -220,7 +224,7 @@ function render({ model, el }) {
     html(
       "div",
       { class: "vi-side" },
-      html("div", { class: "vi-row" }, select.element, ...controls.elements),
+      html("div", { class: "vi-row" }, ...controls.elements),
       setups.element,
       note,
       html("div", { class: "vi-bars" }, curves.element, table.element),

@@ -15,6 +15,7 @@ from course_utils.widgets.frames import (
     axis_ends,
     check_names,
     choose_colors,
+    drags,
     ink,
     slider_values,
 )
@@ -41,6 +42,8 @@ class CurveExplorer(FrameExplorer):
         bars_from: where the first bar begins.
         start: the values from which the sliders start, the nearest there is; by default the middle one.
         film: the slider that a button lets play from end to end, if there is to be one.
+        drag: a slider that follows a drag over the curves to the right. If its values all lie on that axis, it goes as far
+            as the pointer; otherwise the width of the picture is the way from its first value to its last.
         steps: names of curves to draw as filled steps centred on ``x``, such as histograms.
         colors: names of curves, bars and levels with their colours, where they should differ from the usual ones.
         label: a sentence that describes the picture to those who cannot see it.
@@ -71,6 +74,7 @@ class CurveExplorer(FrameExplorer):
         bars_from: float = 0.0,
         start: Mapping[str, float] | None = None,
         film: str | None = None,
+        drag: str | None = None,
         steps: Sequence[str] = (),
         colors: Mapping[str, str] | None = None,
         label: str = "Curves that follow the sliders",
@@ -91,6 +95,7 @@ class CurveExplorer(FrameExplorer):
             entry |= {"color": ink(palette[entry["name"]]), "dash": number}
         for entry in packed["curves"]:
             entry["steps"] = entry["name"] in steps
+        x_range = axis_ends("x_range", x_range, [x], margin=0.0)
         heights = [np.full(frames, bars_from), *_running_totals(bars, frames), *level.values()]
         spec = packed | {
             "x": buffer.add("x", "x", x, x.shape),
@@ -98,10 +103,11 @@ class CurveExplorer(FrameExplorer):
             "x_label": x_label,
             "y_label": y_label,
             "bars_label": bars_label,
-            "x_range": axis_ends("x_range", x_range, [x], margin=0.0),
+            "x_range": x_range,
             "y_range": axis_ends("y_range", y_range, curves.values()),
             "bars_range": axis_ends("bars_range", bars_range, heights),
             "bars_from": float(bars_from),
+            "drag": drags([] if drag is None else [drag], values, [x_range]),
         }
         readout = {**bars, **level} if readout is None else readout
         super().__init__(values, buffer, spec, readout=readout, start=start or {}, film=film, label=label)

@@ -16,8 +16,8 @@ from course_utils.widgets.frames import (
     as_axis,
     as_frames,
     axis_ends,
-    check_names,
     choose_colors,
+    drags,
     ink,
     root_bytes,
     slider_values,
@@ -135,7 +135,7 @@ class DensityExplorer(FrameExplorer):
             "y_label": y_label,
             "x_range": _borders(x),
             "y_range": _borders(y),
-            "drag": _drags(drag, values, [_borders(x), _borders(y)]),
+            "drag": drags(drag, values, [_borders(x), _borders(y)]),
             "side": side and side | {"curves": curves},
         }
         super().__init__(
@@ -162,22 +162,6 @@ def _borders(centres: Float[np.ndarray, " num"]) -> list[float]:
     """Return where the outermost cells of a grid end."""
     half = (centres[-1] - centres[0]) / (len(centres) - 1) / 2
     return [float(centres[0] - half), float(centres[-1] + half)]
-
-
-def _drags(
-    drag: Sequence[str], sliders: Mapping[str, Float[np.ndarray, " values"]], axes: list[list[float]]
-) -> list[dict[str, Any]]:
-    """Return the index of each slider that is dragged, and its steps for each unit of its axis."""
-    check_names("drag", drag, sliders)
-    if len(drag) > len(axes):
-        raise CourseError(f"drag has {len(drag)} names; expected two at most, one for each axis.")
-    dragged = []
-    for name, (low, high) in zip(drag, axes):
-        first, last = sliders[name][[0, -1]]
-        on_axis = low <= sliders[name].min() and sliders[name].max() <= high and first != last
-        way = last - first if on_axis else high - low
-        dragged.append({"slider": list(sliders).index(name), "steps": float((len(sliders[name]) - 1) / way)})
-    return dragged
 
 
 def _add_places(buffer: Buffer, kind: str, name: str, places: Any) -> dict[str, Any]:

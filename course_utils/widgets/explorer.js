@@ -49,6 +49,7 @@ function player({ step, onPause, beforePlay = () => {} }) {
     node.textContent = "Pause";
     frame = requestAnimationFrame(run);
   });
+  node.classList.add("vi-play");
   return { node, pause };
 }
 
@@ -83,20 +84,28 @@ function oneOf(label, options, chosen, onChoose) {
 
 /**
  * Return a labelled native slider, which calls `onInput(value)` while it moves and `onChange()` when it is let go: its
- * element, its `input`, and `set(value, text)` to move it.
+ * element, its `input`, `set(value, text)` to move it, and `setNote(text)` to change what is noted beside its name.
  */
 function slider({ name, note = "", min, max, step, onInput, onChange = () => {} }) {
-  const label = note ? `${name}, ${note}` : name;
-  const input = keepKeys(html("input", { type: "range", min, max, step, "aria-label": label }));
+  const input = keepKeys(html("input", { type: "range", min, max, step, "aria-label": name }));
   input.addEventListener("input", () => onInput(input.valueAsNumber));
   input.addEventListener("change", onChange);
   const output = html("span", { class: "vi-value", "aria-hidden": "true" });
   const title = html("span", { class: "vi-name", "aria-hidden": "true" }, name);
-  if (note) title.append(html("span", { class: "vi-note" }, note));
+  const noted = html("span", { class: "vi-note" });
+  const setNote = (text) => {
+    noted.textContent = text;
+    input.setAttribute("aria-label", `${name}, ${text}`);
+  };
+  if (note) {
+    title.append(noted);
+    setNote(note);
+  }
   let shown = null;
   return {
     element: html("div", { class: "vi-slider" }, title, html("div", { class: "vi-track" }, input), output),
     input,
+    setNote,
     set(value, text) {
       if (value === shown) return;
       shown = value;

@@ -5,6 +5,9 @@ const MARGIN = { left: 62, right: 14, top: 12, bottom: 46 };
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
 // What screen readers are told of a handle that has keys of its own.
 const MOVABLE = { tabindex: 0, role: "button", "aria-roledescription": "movable point" };
+const DIGIT_COLORS = [
+  "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#8a8a8a", "#b8860b", "#7b5fc7", "#4d9221",
+];
 const DASHES = ["", "7 4", "2 3", "9 3 2 3", "12 4", "4 2", "6 2 2 2 2 2"];
 
 function svg(tag, attributes = {}, ...children) {
@@ -41,7 +44,8 @@ function panel({ left, top = MARGIN.top, width, height, numTicks, grid = true, x
   const group = svg("g", { transform: `translate(${left} ${top})` });
   const drawing = svg("svg", { width, height });
   const tick = grid ? { class: "vi-grid", x1: 0, x2: width } : { class: "vi-axis", x1: -5, x2: 0 };
-  for (const { value, text } of ticks(...yRange, numTicks[1])) {
+  const yTicks = ticks(...yRange, numTicks[1]);
+  for (const { value, text } of yTicks) {
     group.append(
       svg("line", { ...tick, y1: y(value), y2: y(value) }),
       svg("text", { class: "vi-tick", x: -8, y: y(value), dy: "0.35em", "text-anchor": "end" }, text),
@@ -56,7 +60,8 @@ function panel({ left, top = MARGIN.top, width, height, numTicks, grid = true, x
     }
     group.append(svg("text", { class: "vi-label", x: width / 2, y: height + 38, "text-anchor": "middle" }, xLabel));
   }
-  const turned = `translate(-46 ${height / 2}) rotate(-90)`;
+  const isWide = yTicks.some(({ text }) => text.replace(".", "").length > 3);
+  const turned = `translate(${isWide ? -52 : -46} ${height / 2}) rotate(-90)`;
   group.append(
     svg("text", { class: "vi-label", transform: turned, "text-anchor": "middle" }, yLabel),
     drawing,
@@ -132,12 +137,15 @@ function columns(entries, place) {
     group.append(svg("text", { x: middle, y: height + 18, "text-anchor": "middle" }, name));
     return svg("rect", { "data-name": name, x: middle - 0.3 * room, width: 0.6 * room, ...areaStyle({ color }) });
   });
-  drawing.append(...blocks);
+  const titles = entries.map(() => svg("title"));
+  const rooms = titles.map((title, i) => svg("rect", { class: "vi-room", x: i * room, width: room, height }, title));
+  drawing.append(...blocks, ...rooms);
   const draw = (heights) =>
     blocks.forEach((block, i) => {
       const top = Math.min(y(heights[i]), height);
       block.setAttribute("y", top.toFixed(1));
       block.setAttribute("height", (height - top).toFixed(1));
+      titles[i].textContent = `${entries[i].name}: ${formatNumber(heights[i], 2)}`;
     });
   /** Let one of the bars stand out. */
   const mark = (chosen) => blocks.forEach((block, i) => block.classList.toggle("vi-pale", i !== chosen));
@@ -167,13 +175,15 @@ function layered(heat, picture, { left, width, height }) {
 }
 
 /**
- * Return a handle that mouse, pen or finger drag over a panel: its `node`, and `put(x, y)`, which takes the place in the
- * units of the axes. While it is dragged, `onMove(x, y)` gets the place where its middle is wanted, then comes `onEnd()`.
+ * Return a handle that mouse, pen or finger drag over a panel: its `node`, `put(x, y)`, which takes the place in the units
+ * of the axes, and `say(text)`, which names it to mouse and screen reader. While it is dragged, `onMove(x, y)` gets the
+ * place where its middle is wanted, then comes `onEnd()`.
  */
 function handle({ group, x, y, placeAt }, { onMove, onEnd, attributes = {} }) {
   // A finger needs more room than the eye.
   const room = svg("circle", { class: "vi-room", r: 16 });
-  const node = svg("g", { class: "vi-handle", ...attributes }, room, svg("circle", { class: "vi-grip", r: 6 }));
+  const title = svg("title");
+  const node = svg("g", { class: "vi-handle", ...attributes }, title, room, svg("circle", { class: "vi-grip", r: 6 }));
   let grip = null;
   node.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
@@ -193,7 +203,14 @@ function handle({ group, x, y, placeAt }, { onMove, onEnd, attributes = {} }) {
     });
   }
   group.append(node);
-  return { node, put: (dataX, dataY) => node.setAttribute("transform", `translate(${x(dataX).toFixed(1)} ${y(dataY).toFixed(1)})`) };
+  return {
+    node,
+    put: (dataX, dataY) => node.setAttribute("transform", `translate(${x(dataX).toFixed(1)} ${y(dataY).toFixed(1)})`),
+    say(text) {
+      title.textContent = text;
+      node.setAttribute("aria-label", text);
+    },
+  };
 }
 
 /** Let arrow keys move a handle, five times as far with Shift: `move(right, up)` gets the steps; then comes `onEnd()`. */

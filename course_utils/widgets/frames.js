@@ -30,7 +30,7 @@ function curvesPanel(spec, data, place) {
       .map(([{ name, decimals }, height]) => `${name}: ${formatNumber(height, decimals)}`);
     return [`${spec.x_label}: ${formatNumber(xs[nearest], spec.x.decimals)}`, ...heights];
   };
-  return { ...made, draw, textsAt };
+  return { ...made, draw, textsAt, drag: spec.drag };
 }
 
 /** Return the table of numbers: its element, and `draw(position)`. */
@@ -47,6 +47,8 @@ function readoutTable(spec, data) {
 }
 
 const FRAMES_PER_SECOND = 10;
+// A film of few frames would be over before it is seen: it has fewer in a second.
+const LEAST_SECONDS = 2;
 // A narrower picture would not hold its labels: it is scaled down.
 const LEAST_WIDTH = 320;
 
@@ -54,6 +56,7 @@ const LEAST_WIDTH = 320;
 function filmOf({ axis, length, getPosition, setPosition, readout }) {
   const at = () => getPosition()[axis];
   const go = (index) => setPosition(getPosition().with(axis, index));
+  const duration = Math.max(1000 / FRAMES_PER_SECOND, (1000 * LEAST_SECONDS) / (length - 1));
   let next = 0;
   // What changes many times a second is not to be read out.
   const hush = (politeness) => readout?.setAttribute("aria-live", politeness);
@@ -61,11 +64,11 @@ function filmOf({ axis, length, getPosition, setPosition, readout }) {
     beforePlay() {
       hush("off");
       if (at() === length - 1) go(0);
-      next = performance.now() + 1000 / FRAMES_PER_SECOND;
+      next = performance.now() + duration;
     },
     step() {
       if (performance.now() < next) return true;
-      next += 1000 / FRAMES_PER_SECOND;
+      next += duration;
       go(Math.min(at() + 1, length - 1));
       return at() < length - 1;
     },
@@ -119,6 +122,8 @@ function pointerLine(getPosition) {
 function letDrag(sheet, made, { sliders, getPosition, setPosition }) {
   let from = null;
   sheet.classList.add("vi-handle");
+  // A finger that moves upwards then scrolls the page.
+  if (made.drag.length === 1) sheet.style.touchAction = "pan-y";
   sheet.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     event.preventDefault();

@@ -1,6 +1,6 @@
 """What the explorers share whose frames are all computed beforehand: sliders, packed numbers, axes and texts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -198,6 +198,22 @@ def axis_ends(name: str, given: Range | None, arrays: Any, margin: float = 0.05)
     begin = 0.0 if 0 <= low < 0.25 * span and margin else low - margin * span
     end = 0.0 if 0 >= high > -0.25 * span and margin else high + margin * span
     return [begin, end]
+
+
+def drags(
+    drag: Sequence[str], sliders: Mapping[str, Float[np.ndarray, " values"]], axes: list[list[float]]
+) -> list[dict[str, Any]]:
+    """Return the index of each slider that is dragged, and its steps for each unit of its axis."""
+    check_names("drag", drag, sliders)
+    if len(drag) > len(axes):
+        raise CourseError(f"drag has {len(drag)} names; expected two at most, one for each axis.")
+    dragged = []
+    for name, (low, high) in zip(drag, axes):
+        first, last = sliders[name][[0, -1]]
+        on_axis = low <= sliders[name].min() and sliders[name].max() <= high and first != last
+        way = last - first if on_axis else high - low
+        dragged.append({"slider": list(sliders).index(name), "steps": float((len(sliders[name]) - 1) / way)})
+    return dragged
 
 
 def _decimals(values: Any) -> int:

@@ -12,6 +12,13 @@ function unpackImages(bytes, numPixels) {
   );
 }
 
+/** Return whether the codes in `paint` are no longer those of `image`: more pixels differ than half of its ink that is seen. */
+export function isDrawing(paint, image) {
+  const seen = Array.from(paint, (code, i) => [code, String(image[i])]).filter(([code]) => code !== UNSEEN.code);
+  const [differing, ink] = [seen.filter(([code, own]) => code !== own), seen.filter(([, own]) => own === INK.code)];
+  return differing.length > ink.length / 2;
+}
+
 /** Return the indices of the `count` rows of `codes` that are nearest to `mean`, the nearest first. */
 export function nearest(codes, mean, count) {
   const distances = Array.from({ length: codes.length / mean.length }, (_, row) => {
@@ -203,6 +210,7 @@ function render({ model, el }) {
   };
   const name = () => {
     const image = model.get("image");
+    if (isDrawing(model.get("paint"), images[image])) return "your own drawing";
     return spec.labels.length ? `image ${image}, label ${spec.labels[image]}` : `image ${image}`;
   };
   const restartClimb = () => {

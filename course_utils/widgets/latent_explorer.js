@@ -53,7 +53,12 @@ function render({ model, el }) {
     return { ...made, mark };
   });
   const choose = imageChoice({ numImages, getImage, setImage });
-  choose.element.append(button("Reset", () => setImage(0)));
+  choose.element.append(
+    button("Reset", () => {
+      setImage(0);
+      ways.forEach((way) => way.reset?.());
+    }),
+  );
   const codeButtons = html(
     "div",
     { class: "vi-row" },

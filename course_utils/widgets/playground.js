@@ -170,10 +170,11 @@ function render({ model, el }) {
     const kl = look.kl;
     return kl.map((_, d) => d).sort((a, b) => kl[b] - kl[a]).slice(0, 2).sort((a, b) => a - b);
   };
+  const natsOf = (d) => `${formatNumber(look.kl[d], 2)} nats`;
   const makeSliders = () => {
     order = look.kl.map((_, d) => d).sort((a, b) => look.kl[b] - look.kl[a]).slice(0, NUM_SLIDERS);
     sliders = order.map((d) => slider({
-      name: `z[${d}]`, note: `${formatNumber(look.kl[d], 2)} nats`, min: -3, max: 3, step: Z_STEP,
+      name: `z[${d}]`, note: natsOf(d), min: -3, max: 3, step: Z_STEP,
       onInput(value) {
         z[d] = value;
         soon();
@@ -195,6 +196,7 @@ function render({ model, el }) {
       look.fresh = false;
       curves.draw(history);
       units.draw(look.kl);
+      order.forEach((d, i) => sliders[i].setNote(natsOf(d)));
       rows.pictures.draw(cut(look.pictures, side * side), side);
       rows.decoded.draw(cut(means, latent).map((code) => look.decode(code).slice()), side);
       rows.samples.draw(noise.map((all) => look.decode(all.slice(0, latent)).slice()), side);

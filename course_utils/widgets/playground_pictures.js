@@ -2,9 +2,6 @@
 
 const ACTIVE_NATS = 0.01;
 const PLANE_SIDE = 320;
-const DIGIT_COLORS = [
-  "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#8a8a8a", "#b8860b", "#7b5fc7", "#4d9221",
-];
 const LINES = [
   { key: "said", name: "what the objective says", color: "#e69f00", dash: 2 },
   { key: "train", name: "right bound, training images", color: "#56b4e9", dash: 1 },

@@ -85,7 +85,7 @@ function pointsOf(made, { color, getPoints, change, onEnd }) {
     while (handles.length > points.length) handles.pop().node.remove();
     points.forEach(([x, y], i) => {
       handles[i].put(x, y);
-      handles[i].node.setAttribute("aria-label", `point ${i + 1}: x ${formatNumber(x, 2)}, y ${formatNumber(y, 2)}`);
+      handles[i].say(`point ${i + 1}: x ${formatNumber(x, 2)}, y ${formatNumber(y, 2)}`);
     });
   };
   return { draw, add, focusLast: () => handles.at(-1)?.node.focus() };

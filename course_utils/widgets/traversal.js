@@ -4,6 +4,7 @@ const STRIP_IMAGES = 9;
 const STRIP_ROWS = 8;
 const PAD_SIDE = 250;
 const NUM_NOISE = 8;
+const PAD_KEY_STEP = 0.05;
 
 /** Return `count` draws of standard normal noise in `dim` dimensions, the same each time, one after the other. */
 export function fixedNoise(count, dim) {
@@ -57,7 +58,10 @@ function folded(title, content, draw) {
   return { element, draw: () => element.open && draw() };
 }
 
-/** Return the strips: one for each of the first dimensions, which goes from end to end while the others stay. */
+/**
+ * Return the strips: one for each of the first dimensions, which goes from end to end while the others stay; a bar below each
+ * stands where z is.
+ */
 function strips({ spec, ranges, decode, getZ, setZ }) {
   const rows = spec.order.slice(0, Math.min(STRIP_ROWS, spec.num_sliders)).map((d) => {
     const values = along(...ranges[d]);
@@ -68,15 +72,27 @@ function strips({ spec, ranges, decode, getZ, setZ }) {
       const column = Math.floor((offsetX / canvas.clientWidth) * STRIP_IMAGES);
       setZ(getZ().with(d, values[Math.max(0, Math.min(STRIP_IMAGES - 1, column))]));
     });
-    const row = html("div", { class: "vi-strips" }, html("span", {}, `z[${d}]`), canvas);
-    return { row, draw: () => draw(values.map((value) => getZ().with(d, value))) };
+    const here = html("div", { class: "vi-here" });
+    const row = html("div", { class: "vi-strips" }, html("span", {}, `z[${d}]`), html("div", {}, canvas, here));
+    const [low, high] = ranges[d];
+    return {
+      row,
+      draw() {
+        draw(values.map((value) => getZ().with(d, value)));
+        const column = ((STRIP_IMAGES - 1) * (getZ()[d] - low)) / (high - low);
+        here.style.left = `${(100 * Math.max(0, Math.min(STRIP_IMAGES - 1, column))) / STRIP_IMAGES}%`;
+      },
+    };
   });
   const draw = () => rows.forEach((each) => each.draw());
   return folded("Strips: one dimension a row, the others as they are", rows.map(({ row }) => row), draw);
 }
 
-/** Return the plane of two dimensions with the codes of the images in it, and z, which follows mouse or finger. */
-function pad({ spec, ranges, labels, numImages, encodedMean, getZ, setZ }) {
+/**
+ * Return the plane of two dimensions with the codes of the images in it, and z, which follows mouse, finger and arrow keys.
+ * Beside it stands the image decoded from z: the one at the explorer's top is out of sight from here.
+ */
+function pad({ spec, ranges, labels, numImages, decode, encodedMean, getZ, setZ }) {
   const choose = (name, chosen) => {
     const options = spec.order.map((d) => html("option", { value: d }, `z[${d}]`));
     const node = keepKeys(html("select", { "aria-label": name }, ...options));
@@ -88,6 +104,11 @@ function pad({ spec, ranges, labels, numImages, encodedMean, getZ, setZ }) {
   const selects = [choose("dimension to the right", first), choose("dimension upwards", second)];
   const nearest = html("div", { class: "vi-note" });
   const place = html("div", { class: "vi-pad" });
+  const decoded = inkCanvas(spec.height, spec.width);
+  decoded.canvas.setAttribute("aria-hidden", "true");
+  const figure = html("figure", {}, decoded.canvas, html("figcaption", {}, "decoded from z"));
+  const kinds = [...new Set(labels)].sort();
+  const colorOf = (image) => (kinds.length <= DIGIT_COLORS.length ? DIGIT_COLORS[kinds.indexOf(labels[image])] : undefined);
   let [made, marker, dimensions, codes] = [null, null, null, null];
   const nameNearest = ([x, y]) => {
     const distances = codes.map(([codeX, codeY]) => Math.hypot(codeX - x, codeY - y));
@@ -96,7 +117,9 @@ function pad({ spec, ranges, labels, numImages, encodedMean, getZ, setZ }) {
   };
   const draw = () => {
     const [x, y] = dimensions.map((d) => getZ()[d]);
-    marker.setAttribute("transform", `translate(${made.x(x).toFixed(1)} ${made.y(y).toFixed(1)})`);
+    marker.put(x, y);
+    marker.say(dimensions.map((d) => `z[${d}] ${formatNumber(getZ()[d], 2)}`).join(", "));
+    decoded.draw(decode(getZ()), 1);
     nameNearest([x, y]);
   };
   const build = () => {
@@ -108,28 +131,32 @@ function pad({ spec, ranges, labels, numImages, encodedMean, getZ, setZ }) {
     codes = Array.from({ length: numImages }, (_, image) => dimensions.map((d) => encodedMean(image)[d]));
     codes.forEach(([x, y], image) => {
       const attributes = { class: "vi-code", x: made.x(x), y: made.y(y), dy: "0.35em", "text-anchor": "middle" };
+      if (colorOf(image)) attributes.fill = colorOf(image);
       made.drawing.append(svg("text", attributes, labels[image] ?? "·"));
     });
-    marker = svg("circle", { class: "vi-grip", r: 6 });
-    const room = svg("rect", { class: "vi-room vi-handle", width: PAD_SIDE, height: PAD_SIDE });
-    made.drawing.append(marker, room);
-    const follow = (event) => {
-      const [x, y] = made.placeAt(event);
-      const within = (value, [low, high]) => Math.max(low, Math.min(high, value));
-      setZ(getZ().with(dimensions[0], within(x, xRange)).with(dimensions[1], within(y, yRange)));
-    };
-    room.addEventListener("pointerdown", (event) => {
+    const sheet = svg("rect", { class: "vi-sheet", width: PAD_SIDE, height: PAD_SIDE });
+    made.drawing.append(sheet);
+    const within = (value, [low, high]) => Math.max(low, Math.min(high, value));
+    const onMove = (x, y) => setZ(getZ().with(dimensions[0], within(x, xRange)).with(dimensions[1], within(y, yRange)));
+    const follow = (event) => onMove(...made.placeAt(event));
+    marker = handle({ ...made, group: made.drawing }, { onMove, onEnd() {}, attributes: { ...MOVABLE, style: "--vi-grip: none" } });
+    const move = (...steps) => onMove(...dimensions.map((d, i) => getZ()[d] + PAD_KEY_STEP * steps[i]));
+    moveByKeys(marker.node, { move, onEnd() {} });
+    sheet.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
-      room.setPointerCapture(event.pointerId);
+      sheet.setPointerCapture(event.pointerId);
       follow(event);
     });
-    room.addEventListener("pointermove", (event) =>
-      room.hasPointerCapture(event.pointerId) ? follow(event) : nameNearest(made.placeAt(event)),
+    sheet.addEventListener("pointermove", (event) =>
+      sheet.hasPointerCapture(event.pointerId) ? follow(event) : nameNearest(made.placeAt(event)),
     );
-    room.addEventListener("pointerleave", draw);
+    sheet.addEventListener("pointerleave", draw);
     const label = `The plane of ${xLabel} and ${yLabel}, with the codes of the images`;
     const height = MARGIN.top + PAD_SIDE + MARGIN.bottom;
-    place.replaceChildren(plot({ label }, height, [made], MARGIN.left + PAD_SIDE + MARGIN.right));
+    const picture = plot({ label }, height, [made], MARGIN.left + PAD_SIDE + MARGIN.right);
+    // What stands in it can be moved: it is no mere image.
+    picture.setAttribute("role", "group");
+    place.replaceChildren(picture, figure);
     draw();
   };
   build();
@@ -137,8 +164,11 @@ function pad({ spec, ranges, labels, numImages, encodedMean, getZ, setZ }) {
   return folded("Plane: drag z among the codes of the images", content, draw);
 }
 
-/** Return the way from the code of the chosen image to that of another: a strip, and a slider that goes along it. */
-function between({ spec, decode, numImages, getImage, encodedMean, setZ }) {
+/**
+ * Return the way from the code of the chosen image to that of another: a strip, and a slider that goes along it. `reset()`
+ * chooses the other image of the start.
+ */
+function between({ spec, decode, numImages, getImage, encodedMean, getZ, setZ }) {
   let other = 1 % numImages;
   const blend = (share) => {
     const [from, to] = [encodedMean(getImage()), encodedMean(other)];
@@ -149,11 +179,13 @@ function between({ spec, decode, numImages, getImage, encodedMean, setZ }) {
     name: "number of the other image", min: 0, max: numImages - 1,
     onChange() {
       const wanted = Math.round(number.valueAsNumber);
-      if (Number.isFinite(wanted)) other = Math.max(0, Math.min(numImages - 1, wanted));
-      number.value = other;
-      draw();
+      choose(Number.isFinite(wanted) ? Math.max(0, Math.min(numImages - 1, wanted)) : other);
     },
   });
+  const choose = (image) => {
+    other = number.value = image;
+    draw();
+  };
   number.value = other;
   const share = slider({
     name: "share of the other image", min: 0, max: 1, step: 0.01,
@@ -168,7 +200,10 @@ function between({ spec, decode, numImages, getImage, encodedMean, setZ }) {
     const ends = `${getImage()} ${other}`;
     if (ends !== drawn) strip.draw(along(0, 1).map(blend));
     drawn = ends;
+    const from = encodedMean(getImage());
+    if (getZ().every((value, d) => value === from[d])) share.set(0, "0.00");
   };
   const content = [html("label", { class: "vi-row" }, "other image", number), strip.canvas, html("div", { class: "vi-sliders" }, share.element)];
-  return folded("Between two images: on a straight line from code to code", content, draw);
+  const fold = folded("Between two images: on a straight line from code to code", content, draw);
+  return { ...fold, reset: () => choose(1 % numImages) };
 }

@@ -197,7 +197,9 @@ def test_step_goes_along_the_gradient(race):
 
 def test_play_pause_and_reset(race):
     play = race.get_by_role("button", name="Play")
+    width = play.bounding_box()["width"]
     play.click()
+    assert race.get_by_role("button", name="Pause").bounding_box()["width"] == width, "what stands beside it moves"
     race.wait_for_function("() => model.get('history')[0].length > 20")
     race.get_by_role("button", name="Pause").click()
     reached = history(race)
@@ -256,6 +258,7 @@ def test_arrow_keys_move_a_mean(race):
     start = history(race)
     grip = race.get_by_role("button", name="mean of q 2: z₁ ")
     grip.focus()
+    assert grip.locator("title").text_content() == grip.get_attribute("aria-label")  # which the mouse sees
     for key in ("ArrowRight", "Shift+ArrowUp"):
         race.keyboard.press(key)
     np.testing.assert_allclose(history(race)[1, 0, :2], start[1, 0, :2] + [0.05, 0.25], atol=1e-9)

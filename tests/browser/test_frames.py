@@ -15,10 +15,10 @@ STEPS, GRID = np.arange(0, 50, 10), np.linspace(-3, 3, 60)
 BUMPS = np.exp(-0.5 * ((GRID - 0.1 * STEPS[:, None, None]) ** 2 + (GRID[:, None] - 1) ** 2))
 
 
-def curve_explorer() -> CurveExplorer:
+def curve_explorer(**options) -> CurveExplorer:
     bars = {"KL": SCALES[:, None]}
     sliders = {"scale of q, with a long name": SCALES, "shift": [0, 1]}
-    return CurveExplorer(sliders, X, CURVES, bars=bars, level={"top": 3.0}, start={"shift": 0}, x_label="z")
+    return CurveExplorer(sliders, X, CURVES, bars=bars, level={"top": 3.0}, start={"shift": 0}, x_label="z", **options)
 
 
 def density_explorer() -> DensityExplorer:
@@ -103,6 +103,16 @@ def test_values_under_the_pointer_are_those_of_densities_and_of_the_curve_beside
     assert line_of(page) == f"step: 30 · distance: {np.sqrt(30):.3f}"
 
 
+def test_the_darkest_colour_is_lighter_on_a_dark_page(draw):
+    page = draw(curve_explorer())
+    lines = [page.locator("path[data-name=q]"), page.locator(".vi-legend line").first]
+    for theme, color in (("light", "rgb(0, 114, 178)"), ("dark", "rgb(47, 149, 211)")):
+        page.evaluate("(theme) => (document.documentElement.dataset.theme = theme)", theme)
+        for line in lines:
+            expect(line).to_have_css("stroke", color)
+    page.evaluate("delete document.documentElement.dataset.theme")
+
+
 def test_two_values_are_two_buttons(draw):
     page = draw(curve_explorer())
     assert page.get_by_role("slider").count() == 1
@@ -166,6 +176,20 @@ def test_a_drag_over_the_picture_moves_a_slider_across_it_and_another_one_with_t
     page.mouse.move(*point_at(sheet, 0.9, 0.9))
     assert page.evaluate("model.get('position')") == [0, 1, 1]
     page.wait_for_function("() => saved.length > 0")
+
+
+def test_a_drag_over_the_curves_moves_a_slider_with_the_pointer(draw):
+    page = draw(curve_explorer(drag="scale of q, with a long name"))
+    assert page.evaluate("model.get('position')") == [1, 0]
+    sheet = page.locator(".vi-room").first
+    expect(sheet).to_have_css("touch-action", "pan-y")  # a finger that goes up scrolls the page
+    page.mouse.move(*point_at(sheet, 0.5, 0.5))
+    page.mouse.down()
+    # An eighth of the axis is a unit; from 0.5 to 2 there are two steps.
+    page.mouse.move(*point_at(sheet, 0.5 + 0.9 / 8, 0.9))
+    page.mouse.up()
+    assert page.evaluate("model.get('position')") == [2, 0]
+    expect(page.get_by_role("slider")).to_have_js_property("valueAsNumber", 2)
 
 
 def test_without_drag_the_picture_moves_nothing(draw):

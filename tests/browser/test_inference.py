@@ -179,8 +179,10 @@ def cell(page: Page, column: float, row: float) -> list[float]:
 
 def test_the_pencil_draws_and_the_encoder_follows(vae, page):
     ready(page, InferenceExplorer(vae, IMAGES, training=(IMAGES, range(30))))
+    expect(page.get_by_text("image 0", exact=True)).to_be_visible()
     page.get_by_role("button", name="Blank page").click()
     assert (painted(page) == "0").all()
+    expect(page.get_by_text("your own drawing", exact=True)).to_be_visible()
     page.get_by_role("button", name="Pencil").click()
     page.mouse.move(*cell(page, 1.5, 1.5))
     page.mouse.down()
@@ -202,6 +204,11 @@ def test_the_pencil_draws_and_the_encoder_follows(vae, page):
     page.get_by_role("button", name="Rubber").click()
     page.mouse.click(*cell(page, 1.5, 3.5))
     assert (painted(page)[2:5, :3] == "0").all() and painted(page)[6, 1] == "1"
+    expect(page.get_by_text("your own drawing", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Whole image").click()
+    page.mouse.click(*cell(page, 0.5, 0.5))  # an image with a few pixels rubbed out is the image still
+    assert (painted(page) != IMAGES[0].astype(int).astype(str)).any()
+    expect(page.get_by_text("image 0", exact=True)).to_be_visible()
 
 
 def test_what_is_hidden_is_blank_to_the_encoder_and_nothing_to_q(vae, shown):

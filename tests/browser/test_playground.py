@@ -360,7 +360,14 @@ def _train_until(page: Page, step: int) -> None:
 def test_train_pause_step_and_reset(playground):
     status = playground.get_by_role("status")
     expect(status).to_have_text("Choose what to watch, or press Train.")
-    _train_until(playground, 5)
+    _train_until(playground, 30)
+    noted, bars = playground.evaluate(
+        """() => [
+            [...document.querySelectorAll(".vi-turning .vi-note")].map((note) => note.textContent),
+            [...document.querySelectorAll(".vi-unit")].map((bar) => bar.title),
+        ]"""
+    )
+    assert sorted(noted) == sorted(bars) and len(bars) == 2, "the sliders are noted with the KL of an earlier step"
     playground.get_by_role("button", name="Pause").click()
     expect(status).to_contain_text("Paused after", timeout=60_000)
     paused = _step(playground)

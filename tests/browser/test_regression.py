@@ -76,6 +76,9 @@ def test_curve_band_bars_and_text_are_of_these_points(shown, lecture):
         for d in range(10)
     ]
     np.testing.assert_allclose(heights, np.clip(1 + (evidences - evidences.max()) / 10, 0, 1), atol=0.002)
+    hovered = shown.locator("rect.vi-room title").all_text_contents()
+    nats = [f"{d}: {value:.2f}" for d, value in enumerate(evidences - evidences.max())]
+    assert hovered == [text.replace("-0.00", "0.00").replace("-", "\N{MINUS SIGN}") for text in nats]
     mean, covariance = lecture["weights_posterior"](psi(X, degree), Y, 1.0, 0.2)
     places = np.linspace(-1, 1, 81)
     centre, spread = lecture["predictive"](psi(places, degree), mean, covariance)

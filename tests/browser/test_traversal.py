@@ -82,6 +82,11 @@ def test_a_strip_goes_along_one_dimension_and_a_press_goes_there(vae, shown):
         codes = np.tile(z, (9, 1))
         codes[:, d] = np.linspace(*ranges[d], 9)
         assert_strip(vae, canvas, codes)
+        # A bar below the strip stands where z is: in the middle of an image at its value.
+        here, strip = shown.locator(".vi-here").nth(order.index(d)).bounding_box(), canvas.bounding_box()
+        column = 8 * (z[d] - ranges[d][0]) / (ranges[d][1] - ranges[d][0])
+        middle = (here["x"] + here["width"] / 2 - strip["x"]) / strip["width"]
+        assert middle == pytest.approx((column + 0.5) / 9, abs=0.01)
     box = canvases[1].bounding_box()
     canvases[1].click(position={"x": box["width"] * 6.5 / 9, "y": 5})
     z[order[1]] = np.linspace(*ranges[order[1]], 9)[6]
@@ -93,7 +98,7 @@ def test_dragging_in_the_plane_sets_two_dimensions_and_names_the_nearest_code(va
     order, ranges = shown.evaluate("[model.get('spec').order, model.get('ranges')]")
     shown.get_by_label("dimension upwards").select_option(f"z[{order[2]}]")
     before = shown.evaluate("model.get('z')")
-    box = shown.locator(".vi-pad .vi-room").bounding_box()
+    box = shown.locator(".vi-pad .vi-sheet").bounding_box()
     shown.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
     shown.mouse.down()
     shown.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.4 * box["height"])
@@ -112,6 +117,14 @@ def test_dragging_in_the_plane_sets_two_dimensions_and_names_the_nearest_code(va
     expect(shown.get_by_text(text.format(under_pointer))).to_be_visible()
     shown.mouse.move(0, 0)
     expect(shown.get_by_text(text.format(of_z))).to_be_visible()
+    assert_strip(vae, shown.locator(".vi-pad canvas"), shown.evaluate("[model.get('z')]"))
+    marker = shown.get_by_role("button", name=f"z[{plane[0]}] ")
+    marker.focus()
+    for key in ("ArrowLeft", "Shift+ArrowDown"):
+        shown.keyboard.press(key)
+    moved = np.array(shown.evaluate("model.get('z')"))[plane]
+    np.testing.assert_allclose(moved, place - [0.05, 0.25], atol=1e-9)
+    assert_strip(vae, shown.locator(".vi-pad canvas"), shown.evaluate("[model.get('z')]"))
 
 
 def test_between_two_images_lies_a_straight_line(vae, shown):
@@ -137,13 +150,21 @@ def test_what_is_folded_in_is_not_drawn(page, vae):
 
 
 def test_reset_goes_back_to_the_first_image_and_its_code(shown, vae):
+    number = shown.get_by_role("spinbutton", name="number of the other image")
+    number.fill("5")
+    number.press("Enter")
+    share = shown.get_by_role("slider", name="share of the other image")
+    share.focus()
+    shown.keyboard.press("End")
     shown.get_by_role("button", name="Next").click()
+    expect(share).to_have_js_property("valueAsNumber", 0)  # z is the code of the chosen image
     shown.get_by_role("button", name="Random draw").click()
     assert shown.evaluate("model.get('image')") == 1
     shown.get_by_role("button", name="Reset").click()
     assert shown.evaluate("model.get('image')") == 0
     codes = np.asarray(vae.encode(jnp.float32(INK / 255)).mean)
     np.testing.assert_allclose(shown.evaluate("model.get('z')"), codes[0], atol=1e-5)
+    expect(number).to_have_value("1")
 
 
 @pytest.mark.parametrize("size", [(640, 500), (1280, 1000)], ids=["200 % zoom", "100 %"])
