@@ -87,12 +87,29 @@ window.courseExplorers = (() => {
     for (let i = 0; i + 3 <= names.length; i += 3) widgetOf(names.slice(i, i + 3)).catch(console.error);
   }
 
+  /** Say at its outcome what a prediction costs that is locked in here, as `came_true` does where there is a kernel. */
+  function score(model) {
+    const { name, options } = model.get("spec");
+    for (const outcome of document.querySelectorAll(`.outcome[data-prediction="${name}"]`)) {
+      const cost = outcome.querySelector(".cost");
+      const without = cost.textContent;
+      const tell = () => {
+        const given = model.get("locked")[options.indexOf(outcome.dataset.option)];
+        const mine = `You gave it ${Math.round(100 * given)} %, which costs −log ${given?.toFixed(2)} = ${(-Math.log(given)).toFixed(2)} nats. `;
+        cost.textContent = given ? mine + without : without;
+      };
+      model.on("change:locked", tell);
+      tell();
+    }
+  }
+
   async function show(place) {
     try {
       begin(place.dataset.unseen);
       const { widget, model } = await widgetOf(place.dataset.pieces.split(" "));
       const el = document.createElement("div");
       await widget.render({ model, el });
+      if (model.get("locked")) score(model);
       place.replaceChildren(el);
       place.dataset.live = "";
     } catch (error) {

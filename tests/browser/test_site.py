@@ -46,6 +46,7 @@ PAGE = "notebooks/00_start_here.html"
 MOST_BYTES = 3_000_000
 TEXT = {".html", ".js", ".css", ".json", ".ipynb", ".inv", ".svg"}
 WIDTHS = (360, 1400)
+MAKES_EXPLORER = re.compile(r"(Explorer|Playground)\(")
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +194,10 @@ def test_what_pages_name_of_the_notebooks_is_there():
     named = [f"{number} {cell}" for number, cell in re.findall(r"\(#cell-(\w+?)-([\w-]+)\)", _page("lecture_map"))]
     texts = {name for name, cell in cells.items() if cell.cell_type == "markdown" and not cell.source.startswith("<")}
     assert len(named) > 60 and set(named) <= texts
-    (explorer,) = EXPLORER_HERE.findall(_page("index"))
-    assert re.search(r"Explorer\(|Playground\(", cells[explorer].source)
+    explorers = {name for name, cell in cells.items() if cell.cell_type == "code" and MAKES_EXPLORER.search(cell.source)}
+    assert set(EXPLORER_HERE.findall(_page("index"))) <= explorers
+    linked = re.findall(r'<a href="notebooks/(?:projects/)?(\w+?)_\w+\.html#cell-([\w-]+)">', _page("lecture_map"))
+    assert set(map(" ".join, linked)) == explorers - {"00 first-explorer"}
 
 
 def _page(name):
@@ -225,6 +228,15 @@ def test_titles_in_the_notebooks_are_in_the_bibliography_and_all_of_it_is_referr
 def test_an_unread_title_is_followed_by_its_reference(site):
     page = (site / PAGE).read_text(encoding="utf-8")
     assert re.search(r"<em>The perception of randomness</em> .{0,80}bibliography\.html#id\d+", page, re.DOTALL)
+
+
+def test_a_page_says_what_a_link_to_it_shows_and_how_one_gets_the_notebooks(site):
+    page, front = ((site / name).read_text(encoding="utf-8") for name in (PAGE, "index.html"))
+    assert '<meta property="og:title" content="0 · Start here">' in page and "og:image" not in page
+    question = "What is this course, and does it work on this computer?"
+    assert f'<meta property="og:description" content="{question}">' in page
+    assert f'<meta name="description" content="{question}">' in page
+    assert '<meta property="og:description" content="A course in notebooks' in front and "Whoever publishes" in front
 
 
 def test_what_comes_from_others_is_what_it_says():
@@ -287,6 +299,11 @@ def test_one_setting_puts_a_button_for_binder_and_another_one_for_colab(cache, t
     )
     colab = "https://colab.research.google.com/#fileUrl=https%3A%2F%2Fsomeone.github.io%2Fcourse%2Fcolab%2F00_start_here.ipynb"
     assert colab in links
+    page, front = ((out / name).read_text(encoding="utf-8") for name in (PAGE, "index.html"))
+    picture = re.search(r'"og:image" content="https://someone\.github\.io/course/([^"]+)"', page)
+    assert (out / picture[1]).is_file()
+    assert f'"og:url" content="https://someone.github.io/course/{PAGE}"' in page
+    assert "git clone https://github.com/someone/course" in re.sub("<[^>]+>", "", front)
     copy = read_notebook(out / "colab" / START.name)
     (wheel,) = (out / "colab").glob("*.whl")
     assert f"https://someone.github.io/course/colab/{wheel.name}" in copy.cells[1].source
@@ -398,6 +415,20 @@ def test_a_prediction_can_be_locked_in_and_is_there_when_one_comes_back(address,
     page.locator("#cell-prediction").scroll_into_view_if_needed()
     page.get_by_text("Locked in.").wait_for()
     assert page.get_by_role("spinbutton", name="5 or 6, in percent").input_value() == "70"
+    outcome = page.locator(".outcome")
+    page.get_by_text("You gave it").wait_for()
+    given = 0.7 if "5 or 6" in (came_true := outcome.get_attribute("data-option")) else 0.1
+    costs = f"You gave it {given:.0%}, which costs −log {given:.2f} = {-np.log(given):.2f} nats.".replace("%", " %")
+    assert outcome.inner_text() == f"What happened: {came_true}. {costs} Equal probabilities cost log 4 = 1.39 nats."
+    page.get_by_role("button", name="Reset").last.click()
+    assert outcome.inner_text() == f"What happened: {came_true}. Equal probabilities cost log 4 = 1.39 nats."
+
+
+def test_a_corner_without_a_name_is_no_heading_of_a_table(page):
+    script = (DOCS_DIR / "_static" / "access.js").read_text(encoding="utf-8")
+    row = '<tr><th class="head"><p></p></th><th class="head"><p>a</p></th></tr>'
+    page.set_content(f"<article><h1>t</h1><table>{row}</table></article><script>{script}</script>")
+    assert page.locator("th").all_inner_texts() == ["a"] and page.locator("td.head").count() == 1
 
 
 ALL_RENDERED = """() => !document.querySelector(".math:not(:has(.katex))")"""

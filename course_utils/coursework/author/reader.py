@@ -29,6 +29,9 @@ GALLERY = "gallery"
 # A picture of which more than this share is darker than this grey level is not turned into its negative in the dark theme.
 LEAST_DARK, NEARLY_BLACK = 0.2, 26
 TITLE_IN_ITALICS = re.compile(r"(?<!\*)\*(?!\*)([^*\n]+)\*(?!\*)")
+# What a cell says when it scores a prediction and none was locked in, as where the notebook was run for its outputs.
+OUTCOME = re.compile(r"What happened: (.+)\. No prediction was locked in; e")
+SCORES = re.compile(r'\bcame_true\(\s*"([\w-]+)"')
 FRAGMENT = re.compile(r"(?<=\]\()([^)\s]*)#([^)\s]+)(?=\))")
 
 
@@ -125,10 +128,12 @@ def _shown(
     cell: NotebookNode, explorers: list[Explorer], unseen: str, assets: Assets, to_assets: str
 ) -> list[NotebookNode]:
     """Return the outputs of a cell with its pictures as files and its explorers as places in which they come to life."""
-    shown = []
+    shown, predictions = [], iter(SCORES.findall(cell.source))
     for output in copy.deepcopy(cell.outputs):
         data, text = output.get("data", {}), output.get("data", {}).get("text/plain")
         of_page = picture = ""
+        if happened := OUTCOME.match(text or ""):
+            of_page = _outcome(data["text/html"], next(predictions), happened[1])
         if PNG in data:
             picture = assets.picture(data[PNG])
             of_page = _picture(data[PNG], output.metadata.get(PNG, {}), f"{to_assets}/{picture}")
@@ -144,6 +149,13 @@ def _shown(
             output = new_output("display_data", {"text/html": of_page}, metadata=explorer)
         shown.append(output)
     return shown
+
+
+def _outcome(of_notebook: str, prediction: str, option: str) -> str:
+    """Return what came true as a page shows it: there somebody may have locked a prediction in, whose cost a script tells."""
+    begun = f'<div class="outcome" data-prediction="{prediction}" data-option="{html.escape(option)}" '
+    said = of_notebook.replace(" No prediction was locked in; e", ' <span class="cost">E')
+    return said.replace("<div ", begun, 1).replace("</div>", "</span></div>")
 
 
 def _pieces(explorer: Explorer, assets: Assets) -> str:

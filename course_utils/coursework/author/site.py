@@ -33,6 +33,8 @@ TITLE = re.compile(r"^# .+\n", re.MULTILINE)
 # and of the gallery's cards.
 EXPLORER_HERE = re.compile(r"<!-- explorer: (\w+ [\w-]+) -->")
 CARDS_HERE = "<!-- cards -->"
+# What stands on the front page where it says how one gets the notebooks.
+NOTEBOOKS_HERE = "<!-- notebooks -->"
 ASSETS = "_static/explorers"
 # Sphinx leaves this file in every folder that it writes.
 BUILT = ".buildinfo"
@@ -103,7 +105,7 @@ def build_site(
             text = (PROJECT_DIR / name).read_text(encoding="utf-8").replace("](docs/", "](")
             (source / name.lower()).write_text(text, encoding="utf-8")
         slides = _write_notebooks(source, notebooks, explorers, settings)
-        _run_sphinx(source, built, complete=len(notebooks) == len(everything))
+        _run_sphinx(source, built, settings.address, complete=len(notebooks) == len(everything))
         for name, text in slides.items():
             (built / SLIDES).mkdir(exist_ok=True)
             (built / SLIDES / f"{name}.html").write_text(text, encoding="utf-8")
@@ -144,8 +146,27 @@ def _write_notebooks(
         write_notebook(page, source / place)
     for page in source.glob("*.md"):
         text = EXPLORER_HERE.sub(lambda match: live.get(match[1], ""), page.read_text(encoding="utf-8"))
-        page.write_text(text.replace(CARDS_HERE, f'<div class="gallery">\n{cards}</div>'), encoding="utf-8")
+        text = text.replace(CARDS_HERE, f'<div class="gallery">\n{cards}</div>')
+        page.write_text(text.replace(NOTEBOOKS_HERE, _how_to_get(settings)), encoding="utf-8")
     return slides
+
+
+def _how_to_get(settings: Settings) -> str:
+    """Return how one gets the notebooks, as Markdown."""
+    if not settings.repository:
+        return (
+            "Whoever publishes this site gives the notebooks out, too. In their folder, `make lab` sets everything up "
+            "(about a minute, once) and opens copies of your own in JupyterLab; its README says how without make."
+        )
+    return f"""With git, make and Python 3.11, 3.12 or 3.13, this sets everything up (about a minute, once) and opens copies of
+your own in JupyterLab; the README says how without make.
+
+```sh
+git clone https://github.com/{settings.repository}
+cd {settings.repository.rpartition("/")[2]}
+make lab
+```
+"""
 
 
 def _add_links(page: NotebookNode, place: Path, settings: Settings, *, with_slides: bool) -> None:
@@ -173,8 +194,10 @@ def _card(page: NotebookNode, place: Path, cell: str, described: Mapping[str, st
     )
 
 
-def _run_sphinx(source: Path, built: Path, *, complete: bool) -> None:
+def _run_sphinx(source: Path, built: Path, address: str, *, complete: bool) -> None:
     command = [sys.executable, "-m", "sphinx", "--builder", "html", "--quiet", "--jobs", "auto"]
+    if address:
+        command += ["--define", f"html_baseurl={address.rstrip('/')}/"]
     command += ["--doctree-dir", str(source.with_name("doctrees"))]
     if complete:
         command.append("--fail-on-warning")
