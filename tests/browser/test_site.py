@@ -194,7 +194,9 @@ def test_what_pages_name_of_the_notebooks_is_there():
     named = [f"{number} {cell}" for number, cell in re.findall(r"\(#cell-(\w+?)-([\w-]+)\)", _page("lecture_map"))]
     texts = {name for name, cell in cells.items() if cell.cell_type == "markdown" and not cell.source.startswith("<")}
     assert len(named) > 60 and set(named) <= texts
-    explorers = {name for name, cell in cells.items() if cell.cell_type == "code" and MAKES_EXPLORER.search(cell.source)}
+    explorers = {
+        name for name, cell in cells.items() if cell.cell_type == "code" and MAKES_EXPLORER.search(cell.source)
+    }
     assert set(EXPLORER_HERE.findall(_page("index"))) <= explorers
     linked = re.findall(r'<a href="notebooks/(?:projects/)?(\w+?)_\w+\.html#cell-([\w-]+)">', _page("lecture_map"))
     assert set(map(" ".join, linked)) == explorers - {"00 first-explorer"}
