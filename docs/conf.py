@@ -29,12 +29,11 @@ html_static_path = ["_static", "vendor"]
 html_css_files = ["katex/katex.min.css", "course.css"]
 html_js_files = [
     ("theme.js", {"priority": 100}),
-    ("katex/katex.min.js", {"defer": "defer"}),
     ("explorers.js", {"defer": "defer"}),
     ("previews.js", {"defer": "defer"}),
     ("access.js", {"defer": "defer", "priority": 900}),
 ]
-# KaTeX takes MathJax's place: this script renders what Sphinx marks as mathematics.
+# KaTeX takes MathJax's place: this script renders what Sphinx marks as mathematics, and what the preview of a link shows.
 mathjax_path = "math.js"
 mathjax_options = {"defer": "defer"}
 html_favicon = "_static/icon.svg"
@@ -72,4 +71,5 @@ def add_preview(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
+    app.set_html_assets_policy("always")  # a page without mathematics may have links to some
     app.connect("html-page-context", add_preview)

@@ -38,6 +38,7 @@ from course_utils.coursework.source.notebooks import (
 from course_utils.coursework.source.solutions import without_markers
 from course_utils.paths import DOCS_DIR, NOTEBOOKS_DIR, PROJECT_DIR
 from course_utils.widgets import CurveExplorer
+from tests.benchmarks.__main__ import PARTS
 from tests.browser.served import served
 
 START = NOTEBOOKS_DIR / "00_start_here.ipynb"
@@ -200,6 +201,10 @@ def test_what_pages_name_of_the_notebooks_is_there():
     assert set(EXPLORER_HERE.findall(_page("index"))) <= explorers
     linked = re.findall(r'<a href="notebooks/(?:projects/)?(\w+?)_\w+\.html#cell-([\w-]+)">', _page("lecture_map"))
     assert set(map(" ".join, linked)) == explorers - {"00 first-explorer"}
+
+
+def test_the_page_of_benchmarks_names_every_part():
+    assert re.findall(r"^\| `(\w+)` \|", _page("benchmarks"), re.MULTILINE) == list(PARTS)
 
 
 def _page(name):
@@ -510,6 +515,9 @@ def test_a_link_shows_what_it_leads_to_until_one_leaves_it(address, visit):
     page.get_by_role("tooltip").get_by_text("Advances in Applied Mathematics").wait_for()
     page.keyboard.press("Escape")
     page.get_by_role("tooltip").wait_for(state="hidden")
+    page = visit(f"{address}/index.html")  # where no formula has asked for KaTeX
+    page.locator("article").get_by_role("link", name="Notation").focus()
+    page.get_by_role("tooltip").get_by_text("One notation").wait_for()
 
 
 # --- slides, and print ------------------------------------------------------------------------------------------------
@@ -549,6 +557,8 @@ def test_slides_work_from_a_disk_and_their_explorers_move(cache, tmp_path, visit
     assert slider.get_attribute("aria-valuetext") == "1.25"
     assert _numbers(page)["KL[q || p]"] == pytest.approx(_divergence(1.25, 0.5), abs=6e-4)
     assert page.evaluate("Reveal.getIndices()") == where, "the slides took the explorer's key"
+    number, arrow = (page.locator(f".reveal {name}").bounding_box() for name in (".slide-number", ".navigate-left"))
+    assert number["x"] + number["width"] <= arrow["x"], "the slide's number lies on the arrows"
     page.wait_for_function(ALL_RENDERED)
 
 
