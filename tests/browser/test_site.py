@@ -244,6 +244,7 @@ def test_a_page_says_what_a_link_to_it_shows_and_how_one_gets_the_notebooks(site
     assert f'<meta property="og:description" content="{question}">' in page
     assert f'<meta name="description" content="{question}">' in page
     assert '<meta property="og:description" content="A course in notebooks' in front and "Whoever publishes" in front
+    assert '<a href="../index.html#doing-the-exercises">Run it yourself</a>' in page
 
 
 def test_what_comes_from_others_is_what_it_says():
@@ -518,6 +519,17 @@ def test_a_link_shows_what_it_leads_to_until_one_leaves_it(address, visit):
     page = visit(f"{address}/index.html")  # where no formula has asked for KaTeX
     page.locator("article").get_by_role("link", name="Notation").focus()
     page.get_by_role("tooltip").get_by_text("One notation").wait_for()
+
+
+def test_on_paper_no_code_is_cut_off(page):
+    style = (DOCS_DIR / "_static" / "course.css").read_text(encoding="utf-8")
+    page.set_content(
+        f'<style>{style} pre {{ overflow: auto }}</style><div class="highlight"><pre>{"word " * 500}</pre></div>'
+    )
+    is_cut = "(node) => node.scrollWidth > node.clientWidth"
+    assert page.locator("pre").evaluate(is_cut)
+    page.emulate_media(media="print")
+    assert not page.locator("pre").evaluate(is_cut)
 
 
 # --- slides, and print ------------------------------------------------------------------------------------------------

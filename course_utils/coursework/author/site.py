@@ -35,6 +35,7 @@ EXPLORER_HERE = re.compile(r"<!-- explorer: (\w+ [\w-]+) -->")
 CARDS_HERE = "<!-- cards -->"
 # What stands on the front page where it says how one gets the notebooks.
 NOTEBOOKS_HERE = "<!-- notebooks -->"
+HOW_TO_RUN = "index.html#doing-the-exercises"
 ASSETS = "_static/explorers"
 # Sphinx leaves this file in every folder that it writes.
 BUILT = ".buildinfo"
@@ -170,18 +171,18 @@ make lab
 
 
 def _add_links(page: NotebookNode, place: Path, settings: Settings, *, with_slides: bool) -> None:
-    """Put links below the title: to the slides, if there are any, and to where the settings say it can be run."""
+    """Put links below the title: to the slides, if there are any, to how it is run, and to where the settings say it can be."""
     links = [("Slides", f"../{SLIDES}/{place.stem}.html")] if with_slides else []
+    links.append(("Run it yourself", "../" * len(place.parent.parts) + HOW_TO_RUN))
     if settings.repository:
         tree = f"{settings.repository}/{settings.branch}?urlpath={quote(f'lab/tree/{place.as_posix()}', safe='')}"
         links.append(("Run on Binder", f"https://mybinder.org/v2/gh/{tree}"))
     if settings.address:
         copy = f"{settings.address.rstrip('/')}/{COLAB}/{place.name}"
         links.append(("Run on Colab", f"https://colab.research.google.com/#fileUrl={quote(copy, safe='')}"))
-    if links:
-        anchors = " ".join(f'<a href="{address}">{text}</a>' for text, address in links)
-        first = page.cells[0]
-        first.source = TITLE.sub(lambda title: f'{title[0]}\n<p class="runs">{anchors}</p>\n\n', first.source, count=1)
+    anchors = " ".join(f'<a href="{address}">{text}</a>' for text, address in links)
+    first = page.cells[0]
+    first.source = TITLE.sub(lambda title: f'{title[0]}\n<p class="runs">{anchors}</p>\n\n', first.source, count=1)
 
 
 def _card(page: NotebookNode, place: Path, cell: str, described: Mapping[str, str]) -> str:
