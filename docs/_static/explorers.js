@@ -118,7 +118,18 @@ window.courseExplorers = (() => {
     }
   }
 
-  /** Bring to life the explorers under `root`, each when it comes near. */
+  /** Let the reader ask for an explorer that is large; its still stays until it is there. */
+  function offer(place) {
+    const text = `Start it here (${place.dataset.megabytes} MB)`;
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "start", textContent: text });
+    button.addEventListener("click", () => {
+      button.disabled = true;
+      show(place);
+    });
+    place.prepend(button);
+  }
+
+  /** Bring to life the explorers under `root`, each when it comes near, a large one when it is asked for. */
   function watch(root) {
     const watcher = new IntersectionObserver(
       (entries) => {
@@ -130,7 +141,10 @@ window.courseExplorers = (() => {
       },
       { rootMargin: "600px" },
     );
-    for (const place of root.querySelectorAll(".explorer[data-pieces]")) watcher.observe(place);
+    for (const place of root.querySelectorAll(".explorer[data-pieces]")) {
+      if (place.dataset.megabytes) offer(place);
+      else watcher.observe(place);
+    }
   }
 
   document.addEventListener("DOMContentLoaded", () => watch(document));

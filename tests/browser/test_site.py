@@ -402,6 +402,24 @@ def test_a_module_is_handed_the_interface_of_anywidget(visit, tmp_path):
     assert page.evaluate("library") == "arithmetic"
 
 
+def test_a_large_explorer_is_loaded_when_it_is_asked_for(visit, tmp_path):
+    (tmp_path / "explorers.js").write_bytes((DOCS_DIR / "_static" / "explorers.js").read_bytes())
+    module = "export default { render({ model, el }) { el.textContent = model.get('data').length; } };"
+    explorers = {"cell": [Explorer("text", module, "", {"data": "x" * 2_000_000})]}
+    output = new_output("execute_result", {"text/plain": "text"})
+    source = new_notebook(cells=[new_code_cell("1", id="cell", outputs=[output])])
+    (output,) = reader_copy(source, explorers, Assets(tmp_path / "explorers"), "explorers").cells[0].outputs
+    script = '<!doctype html><link rel="icon" href="data:,"><script src="explorers.js"></script>'
+    (tmp_path / "page.html").write_text(script + output.data["text/html"])
+    page = visit((tmp_path / "page.html").as_uri())
+    button = page.get_by_role("button", name="Start it here (2.0 MB)")
+    button.wait_for()
+    assert page.locator("head script").count() == 1 and page.locator("pre").inner_text() == "text"
+    button.click()
+    page.get_by_text("2000000").wait_for()
+    assert button.count() == 0
+
+
 def test_a_module_that_fails_leaves_its_still_and_says_so(browser, tmp_path):
     (tmp_path / "explorers.js").write_bytes((DOCS_DIR / "_static" / "explorers.js").read_bytes())
     assets = Assets(tmp_path / "explorers")

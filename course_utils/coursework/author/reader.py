@@ -28,6 +28,8 @@ HIDE_INPUT = "hide-input"
 GALLERY = "gallery"
 # A picture of which more than this share is darker than this grey level is not turned into its negative in the dark theme.
 LEAST_DARK, NEARLY_BLACK = 0.2, 26
+# An explorer with more bytes than this is loaded when a reader asks for it, so that no page takes more than 3 MB by itself.
+LARGE = 1_500_000
 TITLE_IN_ITALICS = re.compile(r"(?<!\*)\*(?!\*)([^*\n]+)\*(?!\*)")
 # What a cell says when it scores a prediction and none was locked in, as where the notebook was run for its outputs.
 OUTCOME = re.compile(r"What happened: (.+)\. No prediction was locked in; e")
@@ -56,6 +58,10 @@ class Assets:
         name = _digest(text.encode())
         self._keep(f"{name}.js", f'courseExplorers.take("{name}",{text})\n'.encode())
         return name
+
+    def size(self, name: str) -> int:
+        """Return how many bytes the piece called ``name`` has."""
+        return (self.folder / f"{name}.js").stat().st_size
 
     def _keep(self, name: str, content: bytes) -> str:
         if name not in self.written:
@@ -141,7 +147,10 @@ def _shown(
         if found:
             explorers.remove(found)
             still = of_page or f"<pre>{html.escape(found.text)}</pre>"
-            named = f'data-pieces="{_pieces(found, assets)}" data-unseen="{unseen}"'
+            pieces = _pieces(found, assets)
+            named = f'data-pieces="{pieces}" data-unseen="{unseen}"'
+            size = sum(assets.size(name) for name in pieces.split())
+            named += f' data-megabytes="{size / 1e6:.1f}"' if size > LARGE else ""
             of_page = f'<div class="explorer" id="cell-{cell.id}" {named}>{still}</div>'
         if of_page:
             label = found.traits["spec"].get("label", "") if found and picture else ""

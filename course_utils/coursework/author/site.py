@@ -32,6 +32,8 @@ TITLE = re.compile(r"^# .+\n", re.MULTILINE)
 # What stands in a page of `docs/` in the place of an explorer, such as that of the cell `latent-explorer` of notebook 09,
 # and of the gallery's cards.
 EXPLORER_HERE = re.compile(r"<!-- explorer: (\w+ [\w-]+) -->")
+# A page of `docs/` is there for its explorer, which is shown at once, however large it is.
+AT_ONCE = re.compile(r' data-megabytes="[^"]*"')
 CARDS_HERE = "<!-- cards -->"
 # What stands on the front page where it says how one gets the notebooks.
 NOTEBOOKS_HERE = "<!-- notebooks -->"
@@ -139,7 +141,8 @@ def _write_notebooks(
             for output in cell.get("outputs", []):
                 if described := output.get("metadata", {}).get(GALLERY):
                     cards += _card(page, place, cell.id, described)
-                    live[f"{number} {cell.id}"] = output.data["text/html"].replace(to_root + ASSETS, ASSETS)
+                    here = output.data["text/html"].replace(to_root + ASSETS, ASSETS)
+                    live[f"{number} {cell.id}"] = AT_ONCE.sub("", here)
         if has_slides(page):
             slides[path.stem] = make_slides(page, "../_static", "../notebooks/")
         _add_links(page, place, settings, with_slides=path.stem in slides)
