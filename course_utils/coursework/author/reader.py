@@ -29,7 +29,7 @@ GALLERY = "gallery"
 # A picture of which more than this share is darker than this grey level is not turned into its negative in the dark theme.
 LEAST_DARK, NEARLY_BLACK = 0.2, 26
 # An explorer with more bytes than this is loaded when a reader asks for it, so that no page takes more than 3 MB by itself.
-LARGE = 1_500_000
+LARGE = 2_000_000
 TITLE_IN_ITALICS = re.compile(r"(?<!\*)\*(?!\*)([^*\n]+)\*(?!\*)")
 # What a cell says when it scores a prediction and none was locked in, as where the notebook was run for its outputs.
 OUTCOME = re.compile(r"What happened: (.+)\. No prediction was locked in; e")
