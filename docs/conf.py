@@ -1,5 +1,10 @@
 """How Sphinx builds the site. `course site` puts the notebooks beside a copy of this folder; nothing is fetched."""
 
+import html
+import re
+
+from docutils import nodes
+
 project = "Variational inference, hands on"
 author = "The course's authors"
 copyright = "the course's authors, MIT licence"
@@ -24,12 +29,11 @@ html_static_path = ["_static", "vendor"]
 html_css_files = ["katex/katex.min.css", "course.css"]
 html_js_files = [
     ("theme.js", {"priority": 100}),
-    ("katex/katex.min.js", {"defer": "defer"}),
     ("explorers.js", {"defer": "defer"}),
     ("previews.js", {"defer": "defer"}),
     ("access.js", {"defer": "defer", "priority": 900}),
 ]
-# KaTeX takes MathJax's place: this script renders what Sphinx marks as mathematics.
+# KaTeX takes MathJax's place: this script renders what Sphinx marks as mathematics, and what the preview of a link shows.
 mathjax_path = "math.js"
 mathjax_options = {"defer": "defer"}
 html_favicon = "_static/icon.svg"
@@ -40,5 +44,32 @@ html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#00629b", "color-brand-content": "#00629b"},
     "dark_css_variables": {"color-brand-primary": "#7cc4f0", "color-brand-content": "#7cc4f0"},
 }
+# Of a link to a page: what is too short to be a description, and the picture.
+SHORTEST_DESCRIPTION = 50
+PICTURE = "pictures/latent_explorer.png"
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
+
+
+def add_preview(app, pagename, templatename, context, doctree):
+    """Say in the page's head what a link to it shows where it is posted: title, first sentences, and a picture if it has an address."""
+    if doctree is None:
+        return
+    texts = (" ".join(node.astext().split()) for node in doctree.findall(nodes.paragraph))
+    described = next((text for text in texts if len(text) > SHORTEST_DESCRIPTION), project)
+    tags = {
+        "og:type": "website",
+        "og:site_name": project,
+        "og:title": html.unescape(re.sub("<[^>]+>", "", context["title"])),
+        "og:description": described,
+    }
+    if address := app.config.html_baseurl:
+        tags |= {"og:url": context["pageurl"], "og:image": f"{address}_static/{PICTURE}"}
+    lines = [f'<meta property="{name}" content="{html.escape(text)}">' for name, text in tags.items()]
+    lines.append(f'<meta name="description" content="{html.escape(described)}">')
+    context["metatags"] += "\n".join(lines)
+
+
+def setup(app):
+    app.set_html_assets_policy("always")  # a page without mathematics may have links to some
+    app.connect("html-page-context", add_preview)

@@ -232,7 +232,7 @@ def test_cells_after_a_time_out_fail(tmp_path):
     assert "xfailed" not in finished.stdout
 
 
-def test_a_failing_notebook_keeps_its_file(tmp_path):
+def test_a_failing_notebook_keeps_its_file_and_its_kernel_does_not_warn(tmp_path, capfd):
     path = tmp_path / "broken.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("1 / 0", id="broken")]), path)
     before = path.read_bytes()
@@ -240,6 +240,7 @@ def test_a_failing_notebook_keeps_its_file(tmp_path):
         execute_notebook(path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["broken.ipynb"]
+    assert "WARNING" not in capfd.readouterr().err
 
 
 # --- work folder ------------------------------------------------------------------------------------------------------

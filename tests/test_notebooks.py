@@ -256,6 +256,19 @@ def test_the_map_is_true():
         assert row.endswith(f"| {len(found)}, {points:g} points |"), f"{path.stem}: {len(found)}, {points:g} points"
 
 
+def test_the_readme_and_the_notebooks_agree_on_how_long_they_take():
+    readme = (TESTS.parent / "README.md").read_text(encoding="utf-8")
+    for path in LECTURES[1:]:
+        said = re.search(r"\*\*Time.*? (.*?) to read, (.*?) for ", read_notebook(path).cells[0].source)
+        (row,) = (line for line in readme.splitlines() if f"](notebooks/{path.name})" in line)
+        assert list(map(_minutes, row.split(" | ")[-1].split("+"))) == list(map(_minutes, said.groups())), path.stem
+
+
+def _minutes(text):
+    number = re.search(r"\d+", text)
+    return (60 if re.search(r"\bh(our)?\b", text) else 1) * int(number[0] if number else 1)
+
+
 def test_the_notation_of_the_first_notebook_is_that_of_the_course():
     """Its table has the rows of ``docs/notation.md``, word for word, but those that only a late notebook needs."""
     (cell,) = (cell for cell in read_notebook(SOURCES[0]).cells if cell.id == "notation")

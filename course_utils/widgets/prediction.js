@@ -109,7 +109,7 @@ function render({ model, el }) {
     if (isLocked === wasLocked) return;
     then.open = isLocked;
     status.textContent = isLocked
-      ? "Locked in. Run the cells below to see what happens."
+      ? "Locked in. The next cells say what happens."
       : "How probable is each answer? The percentages always add up to 100.";
     wasLocked = isLocked;
   }

@@ -11,6 +11,12 @@ document.addEventListener("DOMContentLoaded", () => {
     node.replaceWith(place);
     place.append(node);
   });
+  // A corner without a name is no heading.
+  each("th:empty, th:has(> p:empty:only-child)", (node) => {
+    const corner = document.createElement("td");
+    corner.className = node.className;
+    node.replaceWith(corner);
+  });
   if (!document.querySelector("h1")) {
     const title = Object.assign(document.createElement("h1"), { textContent: document.title.split(" - ")[0] });
     document.querySelector("article").prepend(title);

@@ -87,12 +87,29 @@ window.courseExplorers = (() => {
     for (let i = 0; i + 3 <= names.length; i += 3) widgetOf(names.slice(i, i + 3)).catch(console.error);
   }
 
+  /** Say at its outcome what a prediction costs that is locked in here, as `came_true` does where there is a kernel. */
+  function score(model) {
+    const { name, options } = model.get("spec");
+    for (const outcome of document.querySelectorAll(`.outcome[data-prediction="${name}"]`)) {
+      const cost = outcome.querySelector(".cost");
+      const without = cost.textContent;
+      const tell = () => {
+        const given = model.get("locked")[options.indexOf(outcome.dataset.option)];
+        const mine = `You gave it ${Math.round(100 * given)} %, which costs −log ${given?.toFixed(2)} = ${(-Math.log(given)).toFixed(2)} nats. `;
+        cost.textContent = given ? mine + without : without;
+      };
+      model.on("change:locked", tell);
+      tell();
+    }
+  }
+
   async function show(place) {
     try {
       begin(place.dataset.unseen);
       const { widget, model } = await widgetOf(place.dataset.pieces.split(" "));
       const el = document.createElement("div");
       await widget.render({ model, el });
+      if (model.get("locked")) score(model);
       place.replaceChildren(el);
       place.dataset.live = "";
     } catch (error) {
@@ -101,7 +118,18 @@ window.courseExplorers = (() => {
     }
   }
 
-  /** Bring to life the explorers under `root`, each when it comes near. */
+  /** Let the reader ask for an explorer that is large; its still stays until it is there. */
+  function offer(place) {
+    const text = `Start it here (${place.dataset.megabytes} MB)`;
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "start", textContent: text });
+    button.addEventListener("click", () => {
+      button.disabled = true;
+      show(place);
+    });
+    place.prepend(button);
+  }
+
+  /** Bring to life the explorers under `root`, each when it comes near, a large one when it is asked for. */
   function watch(root) {
     const watcher = new IntersectionObserver(
       (entries) => {
@@ -113,7 +141,10 @@ window.courseExplorers = (() => {
       },
       { rootMargin: "600px" },
     );
-    for (const place of root.querySelectorAll(".explorer[data-pieces]")) watcher.observe(place);
+    for (const place of root.querySelectorAll(".explorer[data-pieces]")) {
+      if (place.dataset.megabytes) offer(place);
+      else watcher.observe(place);
+    }
   }
 
   document.addEventListener("DOMContentLoaded", () => watch(document));

@@ -25,7 +25,7 @@
     const target = hash ? page.getElementById(decodeURIComponent(hash.slice(1))) : page.querySelector("article section");
     if (!target) return [];
     const parts = target.matches("section")
-      ? [...target.children].filter((part) => part.matches("h1, h2, h3, h4, p, div.math")).slice(0, 3)
+      ? [...target.children].filter((part) => part.matches("h1, h2, h3, h4, p:not(.runs), div.math")).slice(0, 3)
       : [target.closest(".citation, tr, li, p") ?? target];
     return parts.map((part) => document.importNode(part, true));
   }

@@ -38,6 +38,7 @@ from course_utils.coursework.source.notebooks import (
 from course_utils.coursework.source.solutions import without_markers
 from course_utils.paths import DOCS_DIR, NOTEBOOKS_DIR, PROJECT_DIR
 from course_utils.widgets import CurveExplorer
+from tests.benchmarks.__main__ import PARTS
 from tests.browser.served import served
 
 START = NOTEBOOKS_DIR / "00_start_here.ipynb"
@@ -46,6 +47,7 @@ PAGE = "notebooks/00_start_here.html"
 MOST_BYTES = 3_000_000
 TEXT = {".html", ".js", ".css", ".json", ".ipynb", ".inv", ".svg"}
 WIDTHS = (360, 1400)
+MAKES_EXPLORER = re.compile(r"(Explorer|Playground)\(")
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +195,16 @@ def test_what_pages_name_of_the_notebooks_is_there():
     named = [f"{number} {cell}" for number, cell in re.findall(r"\(#cell-(\w+?)-([\w-]+)\)", _page("lecture_map"))]
     texts = {name for name, cell in cells.items() if cell.cell_type == "markdown" and not cell.source.startswith("<")}
     assert len(named) > 60 and set(named) <= texts
-    (explorer,) = EXPLORER_HERE.findall(_page("index"))
-    assert re.search(r"Explorer\(|Playground\(", cells[explorer].source)
+    explorers = {
+        name for name, cell in cells.items() if cell.cell_type == "code" and MAKES_EXPLORER.search(cell.source)
+    }
+    assert set(EXPLORER_HERE.findall(_page("index"))) <= explorers
+    linked = re.findall(r'<a href="notebooks/(?:projects/)?(\w+?)_\w+\.html#cell-([\w-]+)">', _page("lecture_map"))
+    assert set(map(" ".join, linked)) == explorers - {"00 first-explorer"}
+
+
+def test_the_page_of_benchmarks_names_every_part():
+    assert re.findall(r"^\| `(\w+)` \|", _page("benchmarks"), re.MULTILINE) == list(PARTS)
 
 
 def _page(name):
@@ -225,6 +235,16 @@ def test_titles_in_the_notebooks_are_in_the_bibliography_and_all_of_it_is_referr
 def test_an_unread_title_is_followed_by_its_reference(site):
     page = (site / PAGE).read_text(encoding="utf-8")
     assert re.search(r"<em>The perception of randomness</em> .{0,80}bibliography\.html#id\d+", page, re.DOTALL)
+
+
+def test_a_page_says_what_a_link_to_it_shows_and_how_one_gets_the_notebooks(site):
+    page, front = ((site / name).read_text(encoding="utf-8") for name in (PAGE, "index.html"))
+    assert '<meta property="og:title" content="0 · Start here">' in page and "og:image" not in page
+    question = "What is this course, and does it work on this computer?"
+    assert f'<meta property="og:description" content="{question}">' in page
+    assert f'<meta name="description" content="{question}">' in page
+    assert '<meta property="og:description" content="A course in notebooks' in front and "Whoever publishes" in front
+    assert '<a href="../index.html#doing-the-exercises">Run it yourself</a>' in page
 
 
 def test_what_comes_from_others_is_what_it_says():
@@ -287,6 +307,11 @@ def test_one_setting_puts_a_button_for_binder_and_another_one_for_colab(cache, t
     )
     colab = "https://colab.research.google.com/#fileUrl=https%3A%2F%2Fsomeone.github.io%2Fcourse%2Fcolab%2F00_start_here.ipynb"
     assert colab in links
+    page, front = ((out / name).read_text(encoding="utf-8") for name in (PAGE, "index.html"))
+    picture = re.search(r'"og:image" content="https://someone\.github\.io/course/([^"]+)"', page)
+    assert (out / picture[1]).is_file()
+    assert f'"og:url" content="https://someone.github.io/course/{PAGE}"' in page
+    assert "git clone https://github.com/someone/course" in re.sub("<[^>]+>", "", front)
     copy = read_notebook(out / "colab" / START.name)
     (wheel,) = (out / "colab").glob("*.whl")
     assert f"https://someone.github.io/course/colab/{wheel.name}" in copy.cells[1].source
@@ -377,6 +402,24 @@ def test_a_module_is_handed_the_interface_of_anywidget(visit, tmp_path):
     assert page.evaluate("library") == "arithmetic"
 
 
+def test_a_large_explorer_is_loaded_when_it_is_asked_for(visit, tmp_path):
+    (tmp_path / "explorers.js").write_bytes((DOCS_DIR / "_static" / "explorers.js").read_bytes())
+    module = "export default { render({ model, el }) { el.textContent = model.get('data').length; } };"
+    explorers = {"cell": [Explorer("text", module, "", {"data": "x" * 2_000_000})]}
+    output = new_output("execute_result", {"text/plain": "text"})
+    source = new_notebook(cells=[new_code_cell("1", id="cell", outputs=[output])])
+    (output,) = reader_copy(source, explorers, Assets(tmp_path / "explorers"), "explorers").cells[0].outputs
+    script = '<!doctype html><link rel="icon" href="data:,"><script src="explorers.js"></script>'
+    (tmp_path / "page.html").write_text(script + output.data["text/html"])
+    page = visit((tmp_path / "page.html").as_uri())
+    button = page.get_by_role("button", name="Start it here (2.0 MB)")
+    button.wait_for()
+    assert page.locator("head script").count() == 1 and page.locator("pre").inner_text() == "text"
+    button.click()
+    page.get_by_text("2000000").wait_for()
+    assert button.count() == 0
+
+
 def test_a_module_that_fails_leaves_its_still_and_says_so(browser, tmp_path):
     (tmp_path / "explorers.js").write_bytes((DOCS_DIR / "_static" / "explorers.js").read_bytes())
     assets = Assets(tmp_path / "explorers")
@@ -398,6 +441,20 @@ def test_a_prediction_can_be_locked_in_and_is_there_when_one_comes_back(address,
     page.locator("#cell-prediction").scroll_into_view_if_needed()
     page.get_by_text("Locked in.").wait_for()
     assert page.get_by_role("spinbutton", name="5 or 6, in percent").input_value() == "70"
+    outcome = page.locator(".outcome")
+    page.get_by_text("You gave it").wait_for()
+    given = 0.7 if "5 or 6" in (came_true := outcome.get_attribute("data-option")) else 0.1
+    costs = f"You gave it {given:.0%}, which costs −log {given:.2f} = {-np.log(given):.2f} nats.".replace("%", " %")
+    assert outcome.inner_text() == f"What happened: {came_true}. {costs} Equal probabilities cost log 4 = 1.39 nats."
+    page.get_by_role("button", name="Reset").last.click()
+    assert outcome.inner_text() == f"What happened: {came_true}. Equal probabilities cost log 4 = 1.39 nats."
+
+
+def test_a_corner_without_a_name_is_no_heading_of_a_table(page):
+    script = (DOCS_DIR / "_static" / "access.js").read_text(encoding="utf-8")
+    row = '<tr><th class="head"><p></p></th><th class="head"><p>a</p></th></tr>'
+    page.set_content(f"<article><h1>t</h1><table>{row}</table></article><script>{script}</script>")
+    assert page.locator("th").all_inner_texts() == ["a"] and page.locator("td.head").count() == 1
 
 
 ALL_RENDERED = """() => !document.querySelector(".math:not(:has(.katex))")"""
@@ -477,6 +534,20 @@ def test_a_link_shows_what_it_leads_to_until_one_leaves_it(address, visit):
     page.get_by_role("tooltip").get_by_text("Advances in Applied Mathematics").wait_for()
     page.keyboard.press("Escape")
     page.get_by_role("tooltip").wait_for(state="hidden")
+    page = visit(f"{address}/index.html")  # where no formula has asked for KaTeX
+    page.locator("article").get_by_role("link", name="Notation").focus()
+    page.get_by_role("tooltip").get_by_text("One notation").wait_for()
+
+
+def test_on_paper_no_code_is_cut_off(page):
+    style = (DOCS_DIR / "_static" / "course.css").read_text(encoding="utf-8")
+    page.set_content(
+        f'<style>{style} pre {{ overflow: auto }}</style><div class="highlight"><pre>{"word " * 500}</pre></div>'
+    )
+    is_cut = "(node) => node.scrollWidth > node.clientWidth"
+    assert page.locator("pre").evaluate(is_cut)
+    page.emulate_media(media="print")
+    assert not page.locator("pre").evaluate(is_cut)
 
 
 # --- slides, and print ------------------------------------------------------------------------------------------------
@@ -516,6 +587,8 @@ def test_slides_work_from_a_disk_and_their_explorers_move(cache, tmp_path, visit
     assert slider.get_attribute("aria-valuetext") == "1.25"
     assert _numbers(page)["KL[q || p]"] == pytest.approx(_divergence(1.25, 0.5), abs=6e-4)
     assert page.evaluate("Reveal.getIndices()") == where, "the slides took the explorer's key"
+    number, arrow = (page.locator(f".reveal {name}").bounding_box() for name in (".slide-number", ".navigate-left"))
+    assert number["x"] + number["width"] <= arrow["x"], "the slide's number lies on the arrows"
     page.wait_for_function(ALL_RENDERED)
 
 

@@ -22,6 +22,8 @@ METADATA = {
     "kernelspec": KERNELSPEC,
     "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
 }
+# Each kernel would warn that it talks to this process, on this machine, without encryption.
+QUIET_KERNEL = ["--IPKernelApp.log_level=ERROR"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def run_notebook(notebook: NotebookNode, path: Path, timeout: float = 600) -> No
         store_widget_state=True,
         record_timing=False,
         coalesce_streams=True,
+        extra_arguments=QUIET_KERNEL,
     )
     try:
         client.execute()

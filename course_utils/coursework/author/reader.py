@@ -28,7 +28,12 @@ HIDE_INPUT = "hide-input"
 GALLERY = "gallery"
 # A picture of which more than this share is darker than this grey level is not turned into its negative in the dark theme.
 LEAST_DARK, NEARLY_BLACK = 0.2, 26
+# An explorer with more bytes than this is loaded when a reader asks for it, so that no page takes more than 3 MB by itself.
+LARGE = 2_000_000
 TITLE_IN_ITALICS = re.compile(r"(?<!\*)\*(?!\*)([^*\n]+)\*(?!\*)")
+# What a cell says when it scores a prediction and none was locked in, as where the notebook was run for its outputs.
+OUTCOME = re.compile(r"What happened: (.+)\. No prediction was locked in; e")
+SCORES = re.compile(r'\bcame_true\(\s*"([\w-]+)"')
 FRAGMENT = re.compile(r"(?<=\]\()([^)\s]*)#([^)\s]+)(?=\))")
 
 
@@ -53,6 +58,10 @@ class Assets:
         name = _digest(text.encode())
         self._keep(f"{name}.js", f'courseExplorers.take("{name}",{text})\n'.encode())
         return name
+
+    def size(self, name: str) -> int:
+        """Return how many bytes the piece called ``name`` has."""
+        return (self.folder / f"{name}.js").stat().st_size
 
     def _keep(self, name: str, content: bytes) -> str:
         if name not in self.written:
@@ -125,10 +134,12 @@ def _shown(
     cell: NotebookNode, explorers: list[Explorer], unseen: str, assets: Assets, to_assets: str
 ) -> list[NotebookNode]:
     """Return the outputs of a cell with its pictures as files and its explorers as places in which they come to life."""
-    shown = []
+    shown, predictions = [], iter(SCORES.findall(cell.source))
     for output in copy.deepcopy(cell.outputs):
         data, text = output.get("data", {}), output.get("data", {}).get("text/plain")
         of_page = picture = ""
+        if happened := OUTCOME.match(text or ""):
+            of_page = _outcome(data["text/html"], next(predictions), happened[1])
         if PNG in data:
             picture = assets.picture(data[PNG])
             of_page = _picture(data[PNG], output.metadata.get(PNG, {}), f"{to_assets}/{picture}")
@@ -136,7 +147,10 @@ def _shown(
         if found:
             explorers.remove(found)
             still = of_page or f"<pre>{html.escape(found.text)}</pre>"
-            named = f'data-pieces="{_pieces(found, assets)}" data-unseen="{unseen}"'
+            pieces = _pieces(found, assets)
+            named = f'data-pieces="{pieces}" data-unseen="{unseen}"'
+            size = sum(assets.size(name) for name in pieces.split())
+            named += f' data-megabytes="{size / 1e6:.1f}"' if size > LARGE else ""
             of_page = f'<div class="explorer" id="cell-{cell.id}" {named}>{still}</div>'
         if of_page:
             label = found.traits["spec"].get("label", "") if found and picture else ""
@@ -144,6 +158,13 @@ def _shown(
             output = new_output("display_data", {"text/html": of_page}, metadata=explorer)
         shown.append(output)
     return shown
+
+
+def _outcome(of_notebook: str, prediction: str, option: str) -> str:
+    """Return what came true as a page shows it: there somebody may have locked a prediction in, whose cost a script tells."""
+    begun = f'<div class="outcome" data-prediction="{prediction}" data-option="{html.escape(option)}" '
+    said = of_notebook.replace(" No prediction was locked in; e", ' <span class="cost">E')
+    return said.replace("<div ", begun, 1).replace("</div>", "</span></div>")
 
 
 def _pieces(explorer: Explorer, assets: Assets) -> str:

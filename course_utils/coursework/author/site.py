@@ -32,7 +32,12 @@ TITLE = re.compile(r"^# .+\n", re.MULTILINE)
 # What stands in a page of `docs/` in the place of an explorer, such as that of the cell `latent-explorer` of notebook 09,
 # and of the gallery's cards.
 EXPLORER_HERE = re.compile(r"<!-- explorer: (\w+ [\w-]+) -->")
+# A page of `docs/` is there for its explorer, which is shown at once, however large it is.
+AT_ONCE = re.compile(r' data-megabytes="[^"]*"')
 CARDS_HERE = "<!-- cards -->"
+# What stands on the front page where it says how one gets the notebooks.
+NOTEBOOKS_HERE = "<!-- notebooks -->"
+HOW_TO_RUN = "index.html#doing-the-exercises"
 ASSETS = "_static/explorers"
 # Sphinx leaves this file in every folder that it writes.
 BUILT = ".buildinfo"
@@ -103,7 +108,7 @@ def build_site(
             text = (PROJECT_DIR / name).read_text(encoding="utf-8").replace("](docs/", "](")
             (source / name.lower()).write_text(text, encoding="utf-8")
         slides = _write_notebooks(source, notebooks, explorers, settings)
-        _run_sphinx(source, built, complete=len(notebooks) == len(everything))
+        _run_sphinx(source, built, settings.address, complete=len(notebooks) == len(everything))
         for name, text in slides.items():
             (built / SLIDES).mkdir(exist_ok=True)
             (built / SLIDES / f"{name}.html").write_text(text, encoding="utf-8")
@@ -136,7 +141,8 @@ def _write_notebooks(
             for output in cell.get("outputs", []):
                 if described := output.get("metadata", {}).get(GALLERY):
                     cards += _card(page, place, cell.id, described)
-                    live[f"{number} {cell.id}"] = output.data["text/html"].replace(to_root + ASSETS, ASSETS)
+                    here = output.data["text/html"].replace(to_root + ASSETS, ASSETS)
+                    live[f"{number} {cell.id}"] = AT_ONCE.sub("", here)
         if has_slides(page):
             slides[path.stem] = make_slides(page, "../_static", "../notebooks/")
         _add_links(page, place, settings, with_slides=path.stem in slides)
@@ -144,23 +150,42 @@ def _write_notebooks(
         write_notebook(page, source / place)
     for page in source.glob("*.md"):
         text = EXPLORER_HERE.sub(lambda match: live.get(match[1], ""), page.read_text(encoding="utf-8"))
-        page.write_text(text.replace(CARDS_HERE, f'<div class="gallery">\n{cards}</div>'), encoding="utf-8")
+        text = text.replace(CARDS_HERE, f'<div class="gallery">\n{cards}</div>')
+        page.write_text(text.replace(NOTEBOOKS_HERE, _how_to_get(settings)), encoding="utf-8")
     return slides
 
 
+def _how_to_get(settings: Settings) -> str:
+    """Return how one gets the notebooks, as Markdown."""
+    if not settings.repository:
+        return (
+            "Whoever publishes this site gives the notebooks out, too. In their folder, `make lab` sets everything up "
+            "(about a minute, once) and opens copies of your own in JupyterLab; its README says how without make."
+        )
+    return f"""With git, make and Python 3.11, 3.12 or 3.13, this sets everything up (about a minute, once) and opens copies of
+your own in JupyterLab; the README says how without make.
+
+```sh
+git clone https://github.com/{settings.repository}
+cd {settings.repository.rpartition("/")[2]}
+make lab
+```
+"""
+
+
 def _add_links(page: NotebookNode, place: Path, settings: Settings, *, with_slides: bool) -> None:
-    """Put links below the title: to the slides, if there are any, and to where the settings say it can be run."""
+    """Put links below the title: to the slides, if there are any, to how it is run, and to where the settings say it can be."""
     links = [("Slides", f"../{SLIDES}/{place.stem}.html")] if with_slides else []
+    links.append(("Run it yourself", "../" * len(place.parent.parts) + HOW_TO_RUN))
     if settings.repository:
         tree = f"{settings.repository}/{settings.branch}?urlpath={quote(f'lab/tree/{place.as_posix()}', safe='')}"
         links.append(("Run on Binder", f"https://mybinder.org/v2/gh/{tree}"))
     if settings.address:
         copy = f"{settings.address.rstrip('/')}/{COLAB}/{place.name}"
         links.append(("Run on Colab", f"https://colab.research.google.com/#fileUrl={quote(copy, safe='')}"))
-    if links:
-        anchors = " ".join(f'<a href="{address}">{text}</a>' for text, address in links)
-        first = page.cells[0]
-        first.source = TITLE.sub(lambda title: f'{title[0]}\n<p class="runs">{anchors}</p>\n\n', first.source, count=1)
+    anchors = " ".join(f'<a href="{address}">{text}</a>' for text, address in links)
+    first = page.cells[0]
+    first.source = TITLE.sub(lambda title: f'{title[0]}\n<p class="runs">{anchors}</p>\n\n', first.source, count=1)
 
 
 def _card(page: NotebookNode, place: Path, cell: str, described: Mapping[str, str]) -> str:
@@ -173,8 +198,10 @@ def _card(page: NotebookNode, place: Path, cell: str, described: Mapping[str, st
     )
 
 
-def _run_sphinx(source: Path, built: Path, *, complete: bool) -> None:
+def _run_sphinx(source: Path, built: Path, address: str, *, complete: bool) -> None:
     command = [sys.executable, "-m", "sphinx", "--builder", "html", "--quiet", "--jobs", "auto"]
+    if address:
+        command += ["--define", f"html_baseurl={address.rstrip('/')}/"]
     command += ["--doctree-dir", str(source.with_name("doctrees"))]
     if complete:
         command.append("--fail-on-warning")
