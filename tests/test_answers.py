@@ -29,7 +29,7 @@ from course_utils.coursework.run.program import Ended, Outcome
 from course_utils.coursework.run.records import Record, Values, parse_record
 from course_utils.coursework.source.explain import as_array, to_json
 from course_utils.coursework.source.notebooks import exercises, student_copy
-from tests.test_grading import OWN, as_bytes, handed_in, toy_source
+from tests.test_grading import OWN, as_bytes, handed_in, toy_source, with_own
 
 GIVEN = Given(toy_source())
 CHECKS = stripped_checks(GIVEN)
@@ -150,6 +150,20 @@ def test_what_is_as_it_was_given_is_untouched_also_when_the_course_has_moved_on(
     assert read_submitted(nbformat.writes(released).encode(), now).untouched
     released.cells[1].source += "\nmine = 1"
     assert not read_submitted(nbformat.writes(released).encode(), now).untouched
+
+
+def test_what_the_lecture_fills_is_not_taken_for_its_constants():
+    source, answer = toy_source(), "def square(x):\n    return table[2] * x + FIXED"
+    source.cells[1].source += "\nFIXED, table = 3, {}\nfor i in range(3):\n    table[i] = i"
+    filled = Given(source)
+    plan = plans(read_submitted(with_own(answer), filled), filled, CHECKS)[1]
+    assert lecture_names_used(plan, read_submitted(with_own(answer), filled), filled) == ["table"]
+
+
+@pytest.mark.parametrize("look", ["sys._getframe().f_back", "getattr(sys, '_getframe')()", "double.__closure__[0].cell_contents"])
+def test_an_answer_that_looks_for_what_the_check_holds_is_worth_a_look(look):
+    plan = plans(read_submitted(with_own(f"import sys\ndef square(x):\n    return {look}"), GIVEN), GIVEN, CHECKS)[1]
+    assert "it looks into what other functions hold" in plan.note
 
 
 @pytest.mark.parametrize(

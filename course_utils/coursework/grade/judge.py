@@ -46,7 +46,7 @@ def judge(
         notes += _broken_lines(plan, outcome) + _complaints_of_check(plan, said)
         notes += [NO_LIBRARY] if any("my_vi" in line for line in said) else []
     if reason == Reason.ERROR and (names := lecture_names_used(plan, submitted, given)):
-        notes.append(f"it uses {', '.join(names)}, which only the lecture's own cells define")
+        notes.append(f"it uses {', '.join(names)}, which only the lecture's own cells define or fill")
     return Mark(
         expected.name,
         expected.title,
