@@ -240,6 +240,17 @@ def test_an_estimate_is_judged_by_its_error_bar():
     assert agrees(expected, Values((), (1.39,))) and not agrees(expected, Values((), (1.41,)))
 
 
+@pytest.mark.parametrize(("module", "is_named"), [("seaborn", True), ("seaborn.objects", True), ("0.25", False), ("hidden", False)])
+def test_a_module_that_is_not_here_is_named_if_the_answer_names_it(module, is_named):
+    submitted = read_submitted(with_own("import seaborn\ndef square(x):\n    return x * x"), GIVEN)
+    plan = plans(submitted, GIVEN, CHECKS)[1]
+    values = ExpectedCheck("square of five numbers", True, Values((), (1.0,)), 1e-3, 1e-5)
+    expected = ExpectedExercise(OWN, "Squares", 4.0, (values,))
+    outcome = Outcome(errors={"student-3": f"ModuleNotFoundError: No module named '{module}'"})
+    mark = judge(plan, outcome, expected, submitted, GIVEN, Limits())
+    assert ("imports seaborn, which is not installed" in mark.note) == is_named and "hidden" not in mark.note
+
+
 @pytest.mark.parametrize("ended", [Ended.TIMEOUT, Ended.DIED, Ended.MEMORY, Ended.OUTPUT_LIMIT])
 def test_an_answer_that_ended_its_process_says_how(ended):
     submitted = read_submitted(as_bytes(handed_in()), GIVEN)
