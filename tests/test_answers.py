@@ -29,7 +29,7 @@ from course_utils.coursework.run.program import Ended, Outcome
 from course_utils.coursework.run.records import Record, Values, parse_record
 from course_utils.coursework.source.explain import as_array, to_json
 from course_utils.coursework.source.notebooks import exercises, student_copy
-from tests.test_grading import OWN, as_bytes, handed_in, toy_source
+from tests.test_grading import OWN, as_bytes, handed_in, toy_source, with_own
 
 GIVEN = Given(toy_source())
 CHECKS = stripped_checks(GIVEN)
@@ -152,6 +152,20 @@ def test_what_is_as_it_was_given_is_untouched_also_when_the_course_has_moved_on(
     assert not read_submitted(nbformat.writes(released).encode(), now).untouched
 
 
+def test_what_the_lecture_fills_is_not_taken_for_its_constants():
+    source, answer = toy_source(), "def square(x):\n    return table[2] * x + FIXED"
+    source.cells[1].source += "\nFIXED, table = 3, {}\nfor i in range(3):\n    table[i] = i"
+    filled = Given(source)
+    plan = plans(read_submitted(with_own(answer), filled), filled, CHECKS)[1]
+    assert lecture_names_used(plan, read_submitted(with_own(answer), filled), filled) == ["table"]
+
+
+@pytest.mark.parametrize("look", ["sys._getframe().f_back", "getattr(sys, '_getframe')()", "double.__closure__[0].cell_contents"])
+def test_an_answer_that_looks_for_what_the_check_holds_is_worth_a_look(look):
+    plan = plans(read_submitted(with_own(f"import sys\ndef square(x):\n    return {look}"), GIVEN), GIVEN, CHECKS)[1]
+    assert "it looks into what other functions hold" in plan.note
+
+
 @pytest.mark.parametrize(
     ("source", "names"),
     [
@@ -224,6 +238,17 @@ def test_an_estimate_is_judged_by_its_error_bar():
     truth, error = Values((), (1.0,)), Values((), (0.1,))
     expected = ExpectedCheck("x", True, Values((), (1.2,)), 1e-3, 1e-5, truth, error)
     assert agrees(expected, Values((), (1.39,))) and not agrees(expected, Values((), (1.41,)))
+
+
+@pytest.mark.parametrize(("module", "is_named"), [("seaborn", True), ("seaborn.objects", True), ("0.25", False), ("hidden", False)])
+def test_a_module_that_is_not_here_is_named_if_the_answer_names_it(module, is_named):
+    submitted = read_submitted(with_own("import seaborn\ndef square(x):\n    return x * x"), GIVEN)
+    plan = plans(submitted, GIVEN, CHECKS)[1]
+    values = ExpectedCheck("square of five numbers", True, Values((), (1.0,)), 1e-3, 1e-5)
+    expected = ExpectedExercise(OWN, "Squares", 4.0, (values,))
+    outcome = Outcome(errors={"student-3": f"ModuleNotFoundError: No module named '{module}'"})
+    mark = judge(plan, outcome, expected, submitted, GIVEN, Limits())
+    assert ("imports seaborn, which is not installed" in mark.note) == is_named and "hidden" not in mark.note
 
 
 @pytest.mark.parametrize("ended", [Ended.TIMEOUT, Ended.DIED, Ended.MEMORY, Ended.OUTPUT_LIMIT])

@@ -1259,6 +1259,12 @@ def test_a_cell_that_hangs_is_left_out_in_front_of_others_and_what_it_took_down_
     assert counted == [*RIGHT, next(iter(RIGHT))]
 
 
+def test_many_cells_that_end_their_process_are_all_left_out(trusted):
+    ends = [Step(f"ends-{i}", "import os\nos._exit(0)", author="student", is_needed=False) for i in range(7)]
+    outcome = run([Program("one", (*ends, Step("check", "1 + 1")))], SEED, LIMITS, trusted)["one"]
+    assert outcome.ended == Ended.FINISHED and len(outcome.left_out) == len(ends)
+
+
 def test_whoever_has_used_up_the_time_of_all_exercises_is_not_run_again(trusted, monkeypatch):
     """Each round finds another cell to leave out, and whoever waits for the marks would give up on the student."""
     monkeypatch.setattr(runner, "EXERCISE_FACTOR", 1)

@@ -447,6 +447,20 @@ def test_course_check_agrees(course, tmp_path, name):
         assert [mark.reason for mark in marks] == [Reason.RIGHT, Reason.RIGHT], marks
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "import jax\njax.config.update('jax_platform_name', 'gpu')",
+        "import os\nos.environ['JAX_PLATFORMS'] = 'cuda'",
+        "%env JAX_PLATFORM_NAME=gpu",
+    ],
+)
+def test_who_worked_on_a_gpu_is_graded_on_what_is_here(course, cell):
+    above = ("ONES = jnp.ones(3)",)
+    style = Style("def mean(values):\n    return ONES[0] * jnp.mean(jnp.asarray(values))", above=above, top=(cell,))
+    assert [mark.reason for mark in by_grader(json.dumps(handed_in(style)).encode(), course)] == [Reason.RIGHT] * 2
+
+
 def test_what_is_missing_without_the_students_library_is_said(course, tmp_path):
     """Graders do not have it, and ``course check`` does without it although it is there."""
     style = Style(

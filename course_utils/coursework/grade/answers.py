@@ -58,6 +58,11 @@ BINDING = re.compile(
 # What writes into what a name stands for: ``table["two"] = 2``, ``table.append(2)``, ``n += 1``.
 CHANGING = re.compile(r"^[ \t]*+(\w++)[ \t]*+(?:[\[.]|[-+*/%&|^@<>]{1,2}=)", re.MULTILINE)
 IMPORTING = re.compile(r"^[ \t]*+(?:from|import)\b.*", re.MULTILINE)
+# How Python looks at what other functions hold, such as the check that calls an answer.
+LOOKS_INTO_OTHERS = {
+    "_getframe", "currentframe", "f_back", "f_globals", "f_locals", "tb_frame", "gi_frame", "cell_contents", "get_objects",
+    "get_referrers", "settrace", "setprofile", "COURSE_CHECK_SEED",
+}  # fmt: skip
 IMPORTS_ALL = re.compile(r"\bimport[ \t]++\*")
 
 
@@ -125,6 +130,9 @@ class Given:
         checks = [cell for cell in code if is_check(cell)]
         self.lecture_names = set().union(*(names_of(defined, cell.source) for cell in [*lecture, *checks]))
         self.course_names = set().union(*self.setup_names.values(), *(each.defines for each in self.statements))
+        constants = [each for cell in lecture for each in statements(cell.source) if _is_constant(each)]
+        # What begins as ``{}`` or 0, and has its values from what is not run.
+        self.filled = set().union(*map(defined, constants)) & set().union(*(changed_names(cell.source) for cell in lecture))
         self.course_lines = {line.strip() for cell in [*self.setup, *lecture] for line in cell.source.splitlines()}
 
     def definitions_for(self, words: Iterable[str]) -> list[Statement]:
@@ -324,7 +332,7 @@ def _plan(exercise: Exercise, submitted: Submitted, given: Given, check: str) ->
     in_order = [step for _, step in sorted(steps, key=lambda each: each[0])]
     in_order.append(check_step(exercise, check, asked))
     program = Program(exercise.name, tuple(in_order), fresh)
-    return Plan(exercise, program, _note(exercise, cells, own, binding), words=frozenset(words))
+    return Plan(exercise, program, _note(cells, own, words), words=frozenset(words))
 
 
 def _setup_places(cells: tuple[Cell, ...], given: Given) -> dict[str, int]:
@@ -401,7 +409,7 @@ def _brings(source: str, given: Given) -> set[str]:
     return bound_names(own) | changed_names(own) - given.course_names
 
 
-def _note(exercise: Exercise, cells: tuple[Cell, ...], own: list[int], binding: list[int]) -> str:
+def _note(cells: tuple[Cell, ...], own: list[int], words: set[str]) -> str:
     notes = []
     if not own:
         notes.append("written into a cell of the student's own")
@@ -409,6 +417,8 @@ def _note(exercise: Exercise, cells: tuple[Cell, ...], own: list[int], binding: 
         notes.append(f"found by its {cells[own[-1]].marked_by}")
     if len(own) > 1:
         notes.append(f"{len(own)} cells are marked as the answer; all of them ran, in their order")
+    if looks := sorted(LOOKS_INTO_OTHERS & words):
+        notes.append(f"it looks into what other functions hold ({', '.join(looks)})")
     return "; ".join(notes)
 
 
@@ -439,7 +449,7 @@ def lecture_names_used(plan: Plan, submitted: Submitted, given: Given) -> list[s
     lengths = itertools.accumulate(len(step.source) for step in steps)
     sources = [step.source for step, length in zip(steps, lengths, strict=True) if length < MAX_CHARACTERS_PARSED]
     bound = set().union(*map(bound_names, sources)) if sources else set()
-    return sorted(_used_by(tuple(sources)) & (given.lecture_names - given.course_names) - bound)[:5]
+    return sorted(_used_by(tuple(sources)) & (given.lecture_names - given.course_names | given.filled) - bound)[:5]
 
 
 @functools.lru_cache(maxsize=64)

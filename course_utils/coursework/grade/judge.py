@@ -5,6 +5,7 @@ reason. Text that a stranger chose never gets into what a student is shown.
 """
 
 import ast
+import re
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from course_utils.coursework.source.explain import explain
 MAX_NUMBERS_KEPT = 100
 STANDARD_ERRORS = 4
 NO_LIBRARY = "an answer is judged by its notebook alone, without my_vi.py: copy what it needs of it into a cell"
+NO_MODULE = re.compile(r"^ModuleNotFoundError: No module named '(\w+)")
 REASONS = {
     Ended.TIMEOUT: Reason.TIMEOUT,
     Ended.MEMORY: Reason.MEMORY,
@@ -44,9 +46,9 @@ def judge(
     notes = [plan.note, *_left_out(outcome, plan), *_limit(reason, limits)]
     if reason != Reason.RIGHT:
         notes += _broken_lines(plan, outcome) + _complaints_of_check(plan, said)
-        notes += [NO_LIBRARY] if any("my_vi" in line for line in said) else []
+        notes += [NO_LIBRARY] if any("my_vi" in line for line in said) else _not_installed(plan, outcome)
     if reason == Reason.ERROR and (names := lecture_names_used(plan, submitted, given)):
-        notes.append(f"it uses {', '.join(names)}, which only the lecture's own cells define")
+        notes.append(f"it uses {', '.join(names)}, which only the lecture's own cells define or fill")
     return Mark(
         expected.name,
         expected.title,
@@ -149,6 +151,12 @@ def _broken_lines(plan: Plan, outcome: Outcome) -> list[str]:
             except (ValueError, RecursionError, MemoryError):
                 pass
     return []
+
+
+def _not_installed(plan: Plan, outcome: Outcome) -> list[str]:
+    """Return what is missing here of what the cells import; a name that is not written there gets through to nobody."""
+    missing = {name for error in outcome.errors.values() for name in NO_MODULE.findall(error)} & plan.words
+    return [f"it imports {name}, which is not installed where it was graded" for name in sorted(missing)[:1]]
 
 
 def _complaints_of_check(plan: Plan, said: tuple[str, ...]) -> list[str]:

@@ -33,6 +33,8 @@ JAX_SETTINGS = {
     "jax_disable_jit": False,
     "jax_check_tracer_leaks": False,
 }
+# Where a student worked there may have been a GPU.
+JAX_DEVICES = {"jax_platforms": "cpu", "jax_platform_name": ""}
 NUMPY_ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 SETTINGS = JAX_SETTINGS | NUMPY_ERRORS
 
@@ -42,6 +44,7 @@ _kept: dict[str, Any] = {}
 def keep(names: Sequence[str], namespace: dict[str, Any]) -> None:
     """Keep what ``names`` stand for in ``namespace``, that of a setup cell which has just been run."""
     _kept.update({name: namespace[name] for name in names if name in namespace})
+    _compute_here()
 
 
 def define(sources: Sequence[str], namespace: dict[str, Any]) -> None:
@@ -54,6 +57,7 @@ def define(sources: Sequence[str], namespace: dict[str, Any]) -> None:
 
 def run_apart(source: str, names: Sequence[str], namespace: dict[str, Any]) -> None:
     """Run the ``source`` of a check with what was kept, and with those of ``names`` that ``namespace`` has."""
+    _compute_here()
     students = _settings()
     known = _kept | {name: _with_settings(students, namespace[name]) for name in names if name in namespace}
     with warnings.catch_warnings(), _set_to(SETTINGS):
@@ -67,6 +71,15 @@ def run_explained(source: str, names: Sequence[str], namespace: dict[str, Any]) 
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
     run_apart(source, names, namespace)
+
+
+def _compute_here() -> None:
+    """Have JAX compute on what there is, whatever the student's cells asked for."""
+    if "jax" in sys.modules:
+        for name, value in JAX_DEVICES.items():
+            # Later versions of JAX may have given one of them up.
+            with contextlib.suppress(AttributeError):
+                sys.modules["jax"].config.update(name, value)
 
 
 def _settings() -> dict[str, Any]:
