@@ -236,7 +236,7 @@ function render({ model, el }) {
     drawQ();
     drawBounds();
   };
-  const again = () => done() >= MASKED_STEPS && restartClimb();
+  const again = () => done() >= MASKED_STEPS && restartQ();
   const { node: play, pause: stop } = player({
     beforePlay: again,
     onPause: say,

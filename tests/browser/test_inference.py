@@ -156,6 +156,9 @@ def test_a_step_climbs_play_ends_after_two_hundred_and_reset_goes_back(vae, show
     assert bounds["q"] > max(start[1], bounds["encoder"]) + 1
     text = shown.locator(".vi-announcer").inner_text()
     assert text.startswith(f"After 200 steps: encoder {bounds['encoder']:.1f} nats".replace("-", "\N{MINUS SIGN}"))
+    shown.get_by_role("button", name="Step").click()  # the climb begins anew, as a film does
+    expect(shown.get_by_text("q, 1 step", exact=True)).to_be_visible()
+    np.testing.assert_allclose(np.abs(q_of(shown).mean), 0.1, rtol=1e-4)
     shown.get_by_role("button", name="Reset").click()
     now = shown.evaluate("[model.get('q'), model.get('bounds').q, model.get('paint')]")
     assert now[0] == start[0] and now[2] == start[2] and now[1] == pytest.approx(start[1], rel=1e-5)
