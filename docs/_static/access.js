@@ -21,12 +21,12 @@ document.addEventListener("DOMContentLoaded", () => {
     const title = Object.assign(document.createElement("h1"), { textContent: document.title.split(" - ")[0] });
     document.querySelector("article").prepend(title);
   }
-  // What is scrolled has to be reached with the keys.
-  const scrolled = () =>
-    each("pre, .table-wrapper, div.math", (node) => {
-      if (node.scrollWidth > node.clientWidth) node.tabIndex = 0;
-      else node.removeAttribute("tabindex");
-    });
-  scrolled();
-  addEventListener("resize", scrolled);
+  // What is scrolled has to be reached with the keys; a formula has its size when it has been rendered.
+  const sizes = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
+    }
+  });
+  each("pre, .table-wrapper, div.math", (node) => sizes.observe(node));
 });

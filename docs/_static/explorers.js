@@ -122,10 +122,11 @@ window.courseExplorers = (() => {
   function offer(place) {
     const text = `Start it here (${place.dataset.megabytes} MB)`;
     const button = Object.assign(document.createElement("button"), { type: "button", className: "start", textContent: text });
-    button.addEventListener("click", () => {
+    const start = () => {
       button.disabled = true;
       show(place);
-    });
+    };
+    place.addEventListener("click", start, { once: true }); // the still shows buttons, too
     place.prepend(button);
   }
 

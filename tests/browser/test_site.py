@@ -550,6 +550,18 @@ def test_on_paper_no_code_is_cut_off(page):
     assert not page.locator("pre").evaluate(is_cut)
 
 
+def test_a_formula_that_is_scrolled_can_be_reached_with_the_keys(page):
+    script = (DOCS_DIR / "_static" / "access.js").read_text(encoding="utf-8")
+    page.set_content(
+        f'<article><h1>t</h1><div class="math" style="overflow: auto">x</div></article><script>{script}</script>'
+    )
+    page.wait_for_timeout(100)
+    formula = page.locator(".math")
+    assert formula.get_attribute("tabindex") is None
+    formula.evaluate("(node) => (node.innerHTML = '<p style=\"width: 9000px\">rendered</p>')")
+    page.locator(".math[tabindex='0']").wait_for()
+
+
 # --- slides, and print ------------------------------------------------------------------------------------------------
 
 IS_SHOWN = """() => document.querySelector("#cell-first-explorer").closest("section.present")
