@@ -160,7 +160,9 @@ def test_what_the_lecture_fills_is_not_taken_for_its_constants():
     assert lecture_names_used(plan, read_submitted(with_own(answer), filled), filled) == ["table"]
 
 
-@pytest.mark.parametrize("look", ["sys._getframe().f_back", "getattr(sys, '_getframe')()", "double.__closure__[0].cell_contents"])
+@pytest.mark.parametrize(
+    "look", ["sys._getframe().f_back", "getattr(sys, '_getframe')()", "double.__closure__[0].cell_contents"]
+)
 def test_an_answer_that_looks_for_what_the_check_holds_is_worth_a_look(look):
     plan = plans(read_submitted(with_own(f"import sys\ndef square(x):\n    return {look}"), GIVEN), GIVEN, CHECKS)[1]
     assert "it looks into what other functions hold" in plan.note
@@ -240,7 +242,9 @@ def test_an_estimate_is_judged_by_its_error_bar():
     assert agrees(expected, Values((), (1.39,))) and not agrees(expected, Values((), (1.41,)))
 
 
-@pytest.mark.parametrize(("module", "is_named"), [("seaborn", True), ("seaborn.objects", True), ("0.25", False), ("hidden", False)])
+@pytest.mark.parametrize(
+    ("module", "is_named"), [("seaborn", True), ("seaborn.objects", True), ("0.25", False), ("hidden", False)]
+)
 def test_a_module_that_is_not_here_is_named_if_the_answer_names_it(module, is_named):
     submitted = read_submitted(with_own("import seaborn\ndef square(x):\n    return x * x"), GIVEN)
     plan = plans(submitted, GIVEN, CHECKS)[1]

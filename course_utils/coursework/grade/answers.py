@@ -132,7 +132,9 @@ class Given:
         self.course_names = set().union(*self.setup_names.values(), *(each.defines for each in self.statements))
         constants = [each for cell in lecture for each in statements(cell.source) if _is_constant(each)]
         # What begins as ``{}`` or 0, and has its values from what is not run.
-        self.filled = set().union(*map(defined, constants)) & set().union(*(changed_names(cell.source) for cell in lecture))
+        self.filled = set().union(*map(defined, constants)) & set().union(
+            *(changed_names(cell.source) for cell in lecture)
+        )
         self.course_lines = {line.strip() for cell in [*self.setup, *lecture] for line in cell.source.splitlines()}
 
     def definitions_for(self, words: Iterable[str]) -> list[Statement]:
