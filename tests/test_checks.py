@@ -203,6 +203,22 @@ def test_an_answer_that_changes_its_arguments_changes_them_for_nobody_else(emitt
     assert inputs.tolist() == [0, 1, 2]
 
 
+def test_lists_and_tables_are_put_back_with_the_arrays_in_them(emitted):
+    players, words = {"theta": np.ones(2), "names": ["a"]}, [["b", "c"], {}]
+
+    def spends():
+        players["theta"] -= 1
+        players["names"].append(words.pop())
+        del players["names"], words[0][0]
+        players["more"] = 0.0
+        return players["theta"]
+
+    checks.check("what is spent", lambda: (spends(), players, words)[0], truth=np.zeros(2))
+    assert record_of(emitted[0]).status == "right"
+    assert players.keys() == {"theta", "names"} and players["theta"].tolist() == [1, 1]
+    assert players["names"] == ["a"] and words == [["b", "c"], {}]
+
+
 def test_an_error_that_cannot_be_printed_is_still_one(emitted):
     class MuteError(Exception):
         def __str__(self):

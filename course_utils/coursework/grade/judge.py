@@ -46,9 +46,11 @@ def judge(
     notes = [plan.note, *_left_out(outcome, plan), *_limit(reason, limits)]
     if reason != Reason.RIGHT:
         notes += _broken_lines(plan, outcome) + _complaints_of_check(plan, said)
-        notes += [NO_LIBRARY] if any("my_vi" in line for line in said) else _not_installed(plan, outcome)
-    if reason == Reason.ERROR and (names := lecture_names_used(plan, submitted, given)):
-        notes.append(f"it uses {', '.join(names)}, which only the lecture's own cells define or fill")
+        notes += [NO_LIBRARY] if any("my_vi" in line for line in said) else []
+    if reason == Reason.ERROR:
+        notes += _not_installed(plan, outcome)
+        if names := lecture_names_used(plan, submitted, given):
+            notes.append(f"it uses {', '.join(names)}, which only the lecture's own cells define or fill")
     return Mark(
         expected.name,
         expected.title,
@@ -155,7 +157,7 @@ def _broken_lines(plan: Plan, outcome: Outcome) -> list[str]:
 
 def _not_installed(plan: Plan, outcome: Outcome) -> list[str]:
     """Return what is missing here of what the cells import; a name that is not written there gets through to nobody."""
-    missing = {name for error in outcome.errors.values() for name in NO_MODULE.findall(error)} & plan.words
+    missing = {name for error in outcome.errors.values() for name in NO_MODULE.findall(error)} & plan.words - {"my_vi"}
     return [f"it imports {name}, which is not installed where it was graded" for name in sorted(missing)[:1]]
 
 

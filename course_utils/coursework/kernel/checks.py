@@ -131,14 +131,20 @@ def _run(compute: Callable[[], Any], reach: session.Reach, cell: str) -> tuple[n
 
 @contextlib.contextmanager
 def _arguments_kept(reach: session.Reach) -> Iterator[None]:
-    """Put back what an answer changed in the arrays that it was handed, so that the next check draws on them as they were."""
+    """Put back what an answer changed in what it was handed, so that the next check draws on it as it was."""
     arrays = [each for _, each in reach.values if isinstance(each, np.ndarray) and each.flags.writeable]
-    copies = [(each, each.copy()) for each in arrays]
+    lists = [each for _, each in reach.values if type(each) is list]
+    tables = [each for _, each in reach.values if type(each) is dict]
+    copies = [(each, each.copy()) for each in [*arrays, *lists, *tables]]
     try:
         yield
     finally:
         for each, as_it_was in copies:
-            each[...] = as_it_was
+            if isinstance(each, dict):
+                each.clear()
+                each.update(as_it_was)
+            else:
+                each[... if isinstance(each, np.ndarray) else slice(None)] = as_it_was
 
 
 def _is_graded() -> bool:

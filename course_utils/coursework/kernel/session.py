@@ -179,6 +179,8 @@ def reach(compute: Callable[[], Any], cell: str) -> Reach:
         found.append((name, value))
         if isinstance(value, tuple | list) and len(value) <= MAX_PARTS:
             waiting += [(name, part) for part in value]
+        elif isinstance(value, dict) and len(value) <= MAX_PARTS:
+            waiting += [(name, part) for part in value.values()]
         elif isinstance(value, functools.partial):
             waiting += [(name, part) for part in (*value.args, *value.keywords.values())]
         function = unwrapped(value)
