@@ -86,7 +86,7 @@ def lines(journal):
     return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
-@pytest.mark.parametrize("size", [50, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [30, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_whole_class_and_workers_that_die(tmp_path, size):
     for name in ("notebooks", TEMPORARY):
         (tmp_path / name).mkdir()
