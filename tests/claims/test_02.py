@@ -337,6 +337,21 @@ def test_proposal_explained(seed):
     assert all(bound < 0 for _, _, bound in found.values())
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_laboratory_explained(seed):
+    """'with both means and both scales 0.71 and no correlation: then every weight is p(x) ... With both scales at 0.3 and the
+    means at 0.71 it is expected 0.9 nats below the line; log p̂ of the same draws is never below it.'"""
+    reweight, log_mean_exp = lecture()["reweight"], lecture()["log_mean_exp"]
+    x, mean, exact = np.full(2, np.sqrt(2.0)), np.full(2, np.sqrt(0.5)), 2 * float(lecture()["log_evidence"](1.0))
+    for scale, below in ((np.sqrt(0.5), 0.0), (0.3, 0.9)):
+        z = mean + scale * draws([seed, 7], 20_000, 2)
+        log_w = np.asarray(reweight(x, z, 1.0, mean, np.full(2, scale)))
+        assert exact - log_w.mean() == pytest.approx(below, abs=0.03)
+        assert log_mean_exp(log_w[:200]) >= log_w[:200].mean() - 1e-5
+        if not below:
+            np.testing.assert_allclose(log_w, exact, atol=1e-4)
+
+
 def test_summary():
     """'A proposal narrower than 1/√2 times the posterior: infinite variance'"""
     z = np.linspace(-40, 40, 200_001)

@@ -164,6 +164,23 @@ def test_beta_explained():
         assert one - kl_one > max(low - kl_low, high - kl_high)
 
 
+@pytest.mark.slow
+def test_beta_explorer_explained():
+    """The bar is lowest near β = 1; after so few steps β = 0.5 does as well, within three nats. With β = 0.1 every dimension
+    carries about two nats or more. ... At β = 10 all 20 together carry between one and two."""
+    names = lecture()
+    for seed in SEEDS:
+        x, elbos, nats = names["x_test"][1000 * seed : 1000 * (seed + 1)], {}, {}
+        for beta in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0):
+            fits, costs, _ = names["terms"](names["train_beta"](beta, seed), x, jax.random.key(seed))
+            nats[beta] = np.asarray(costs.mean(0))
+            elbos[beta] = float(fits.mean()) - nats[beta].sum()
+        near = elbos.pop(0.5), elbos.pop(1.0)
+        assert abs(near[0] - near[1]) < 3 and min(near) > max(elbos.values())
+        assert nats[0.1].min() > 1.8
+        assert 1 < nats[10.0].sum() < 2
+
+
 # --- Part 2 -----------------------------------------------------------------------------------------------------------
 
 
