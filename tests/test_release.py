@@ -235,6 +235,8 @@ def nbgrader_course(tmp_path_factory):
         pytest.skip(str(error))
 
 
+# Installing nbgrader takes half a minute, and it changes with its version alone: a week is soon enough.
+@pytest.mark.slow
 def test_nbgrader_makes_our_student_copies(nbgrader_course):
     run_nbgrader, course = nbgrader_course
     for path in source_notebooks():
@@ -250,6 +252,7 @@ def test_nbgrader_makes_our_student_copies(nbgrader_course):
             assert theirs[exercise.check.id].source.strip() == exercise.check.source.strip()
 
 
+@pytest.mark.slow
 def test_nbgrader_validates_our_solutions(nbgrader_course):
     run_nbgrader, course = nbgrader_course
     write_notebook(

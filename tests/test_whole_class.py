@@ -114,7 +114,7 @@ def test_a_whole_class_and_workers_that_die(tmp_path, size):
                     rng.choice(workers).kill()
                     killed += 1
                     memory.append(psutil.Process(batch.pid).memory_info().rss)
-            next_kill = lines(journal) + rng.randint(3, 12)
+            next_kill = lines(journal) + rng.randint(2, 6)
     assert batch.returncode == 0, batch.stderr.read()
     # Whoever was killed three times in a row is left to a human, who grades them when the machine is well again.
     batch = start(tmp_path, "resume")
