@@ -143,16 +143,22 @@ def test_switch_explained():
     assert np.mean(losses) > 2
 
 
+@cache
+def of_beta(beta, seed):
+    """Return reconstruction, KL and q of a small VAE, trained with one seed for one β, on 1,000 images of that seed's own."""
+    x = lecture()["x_test"][1000 * seed : 1000 * (seed + 1)]
+    return lecture()["terms"](lecture()["train_beta"](beta, seed), x, jax.random.key(seed))
+
+
 @pytest.mark.slow
 def test_beta_explained():
     """With β = 0.2 the code carries about twice as many nats as with β = 1, and the reconstruction is the best of the three. With
     β = 5 it carries a quarter. The ELBO is best at β = 1. ... All 20 units count as active for every β (in ten other trainings
     with β = 5, one unit once fell just short)."""
-    names = lecture()
     for seed in SEEDS:
-        x, found = names["x_test"][1000 * seed : 1000 * (seed + 1)], {}
-        for beta in names["BETAS"]:
-            fits, costs, q = names["terms"](names["train_beta"](beta, seed), x, jax.random.key(seed))
+        found = {}
+        for beta in lecture()["BETAS"]:
+            fits, costs, q = of_beta(beta, seed)
             variance = np.asarray(q.mean).var(0)
             assert (variance > 0.01).sum() >= (19 if beta > 1 else 20)
             assert variance.min() > 0.005
@@ -168,11 +174,10 @@ def test_beta_explained():
 def test_beta_explorer_explained():
     """The bar is lowest near β = 1; after so few steps β = 0.5 does as well, within three nats. With β = 0.1 every dimension
     carries about two nats or more. ... At β = 10 all 20 together carry between one and two."""
-    names = lecture()
     for seed in SEEDS:
-        x, elbos, nats = names["x_test"][1000 * seed : 1000 * (seed + 1)], {}, {}
+        elbos, nats = {}, {}
         for beta in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0):
-            fits, costs, _ = names["terms"](names["train_beta"](beta, seed), x, jax.random.key(seed))
+            fits, costs, _ = of_beta(beta, seed)
             nats[beta] = np.asarray(costs.mean(0))
             elbos[beta] = float(fits.mean()) - nats[beta].sum()
         near = elbos.pop(0.5), elbos.pop(1.0)
