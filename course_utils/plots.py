@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import warnings
 
 import numpy as np
 from IPython.display import display
@@ -83,7 +84,10 @@ def image_grid(
 def _png(figure: Figure) -> bytes:
     """Return ``figure`` as a PNG of 256 colours, a third of the size that it has with all of them."""
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png")
+    with warnings.catch_warnings():
+        # Given for time alone, so that a busy machine would have an output that a quiet one has not.
+        warnings.filterwarnings("ignore", 'Creating legend with loc="best" can be slow')
+        figure.savefig(drawn, format="png")
     colours = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     colours.save(small, format="png", optimize=True)
     return small.getvalue()
