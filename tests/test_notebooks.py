@@ -45,7 +45,7 @@ CHOOSING, *STARTERS = SOURCES[len(LECTURES) :]
 # What has no exercises of its own beyond a first try, or none at all.
 WITHOUT_MANY = (LECTURES[0], CHOOSING)
 EXPLORER = re.compile(r"(\w+Explorer|Playground)\(")
-KNOWN_TAG = re.compile(r"setup|nbval-ignore-output|(rtol|atol)=[0-9.e-]+")
+KNOWN_TAG = re.compile(r"setup|nbval-ignore-output|own-still|(rtol|atol)=[0-9.e-]+")
 
 LIMITS = Limits(seconds_per_cell=120)
 SUBMITTED_NOTHING = Submitted(())

@@ -238,6 +238,13 @@ def test_what_has_the_same_name_has_the_same_colour():
     assert path["color"] == "currentColor"
 
 
+def test_the_axis_holds_the_outermost_steps_whole():
+    places, heights = [1, 2, 4, 8], {"KL": [3, 2, 1, 0]}
+    assert CurveExplorer({"β": [1, 5]}, places, heights).spec["x_range"] == [1, 8]
+    assert CurveExplorer({"β": [1, 5]}, places, heights, steps=["KL"]).spec["x_range"] == [0.5, 10]
+    assert CurveExplorer({"β": [1, 5]}, places, heights, steps=["KL"], x_range=(0, 8)).spec["x_range"] == [0, 8]
+
+
 @pytest.mark.parametrize(
     ("slider", "steps"),
     [

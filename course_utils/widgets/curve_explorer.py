@@ -38,7 +38,8 @@ class CurveExplorer(FrameExplorer):
         level: names with the heights of horizontal lines across the bars, a frame array or one number.
         readout: names with numbers to show as text; by default those of the bars and the levels.
         x_label, y_label, bars_label: what the axes show, with units.
-        x_range, y_range, bars_range: the ends of the axes; by default those of all the data, the same in all frames.
+        x_range, y_range, bars_range: the ends of the axes; by default those of all the data, the same in all frames, and
+            along x those of the outermost steps.
         bars_from: where the first bar begins.
         start: the values from which the sliders start, the nearest there is; by default the middle one.
         film: the slider that a button lets play from end to end, if there is to be one.
@@ -95,7 +96,8 @@ class CurveExplorer(FrameExplorer):
             entry |= {"color": ink(palette[entry["name"]]), "dash": number}
         for entry in packed["curves"]:
             entry["steps"] = entry["name"] in steps
-        x_range = axis_ends("x_range", x_range, [x], margin=0.0)
+        edges = [1.5 * x[i] - 0.5 * x[j] for i, j in ((0, 1), (-1, -2))] if steps else []
+        x_range = axis_ends("x_range", x_range, [x, edges], margin=0.0)
         heights = [np.full(frames, bars_from), *_running_totals(bars, frames), *level.values()]
         spec = packed | {
             "x": buffer.add("x", "x", x, x.shape),

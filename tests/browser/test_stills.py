@@ -125,6 +125,24 @@ def test_stills_alone_leave_all_other_outputs_as_they_are(executed, tmp_path):
     assert cells[4].outputs[0].text == "text 1.5001\n"
 
 
+def test_a_still_of_its_own_stays_and_the_others_are_drawn_anew(executed, tmp_path):
+    notebook = read_notebook(executed)
+    own, other = notebook.cells[:2]
+    own.metadata["tags"] = [stills.OWN_STILL]
+    for cell in (own, other):
+        stills.put_still(cell.outputs[0], Image.new("RGB", (300, 150), "red"), "Drawn after a while.")
+    path = tmp_path / "01_stills.ipynb"
+    nbformat.write(notebook, path)
+    execute_notebook(path)
+    cells = read_notebook(path).cells
+    assert cells[0].outputs[0] == own.outputs[0]
+    assert cells[1].outputs[0] == read_notebook(executed).cells[1].outputs[0]
+    del own.outputs[0].data["image/png"]
+    nbformat.write(notebook, path)
+    execute_notebook(path)
+    assert picture_of(read_notebook(path).cells[0])[1].width > 1000
+
+
 def test_without_a_browser_a_notebook_is_executed_all_the_same(executed, tmp_path, monkeypatch):
     monkeypatch.setattr(execute, "find_browser", lambda: None)
     path = tmp_path / "01_stills.ipynb"
@@ -137,4 +155,4 @@ def test_without_a_browser_a_notebook_is_executed_all_the_same(executed, tmp_pat
 def test_an_explorer_that_draws_nothing_is_not_taken_for_a_still(browser, monkeypatch):
     traits = {"_esm": "export default { render() { throw new Error('broken'); } };", "_css": ""}
     with pytest.raises(execute.NotebookError, match="empty still"):
-        stills.draw(traits, stills.find_browser())
+        stills.put_still(nbformat.v4.new_output("display_data"), stills.draw(traits, stills.find_browser()), "Nothing.")

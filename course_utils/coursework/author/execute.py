@@ -56,7 +56,7 @@ def execute_notebook(path: Path, timeout: float = 600, *, stills_only: bool = Fa
     seconds = time.perf_counter() - start
     browser = find_browser()
     if browser:
-        add_stills(client, browser)
+        add_stills(client, browser, stored)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.metadata.pop("execution", None)

@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 from nbclient import NotebookClient
+from nbformat import NotebookNode
 from PIL import Image, ImageChops
 
 from course_utils.coursework.source.notebooks import NotebookError
@@ -30,6 +32,8 @@ BROWSER_OPTIONS = (
 NO_BROWSER = f"No stills of explorers were drawn, since none of {', '.join(BROWSERS)} is on the PATH."
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 PNG = "image/png"
+# The tag of a cell whose stored still stays: it shows what an explorer only comes to after a while in a page.
+OWN_STILL = "own-still"
 WIDTH, MAX_HEIGHT = 800, 1600
 # Pixels of the picture for each of the page's; enough for print, and to be told from a blurred screen shot.
 SCALE = 1.5
@@ -59,25 +63,45 @@ def find_browser() -> str | None:
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-def add_stills(client: NotebookClient, browser: str) -> None:
+def add_stills(client: NotebookClient, browser: str, stored: NotebookNode) -> None:
     """Put a still beside the text of each explorer that the notebook of ``client`` displayed when it was run.
+
+    Where a cell of the ``stored`` notebook has a still of its own, that one stays.
 
     Raises:
         NotebookError: the browser draws none.
     """
-    for cell in client.nb.cells:
-        for output in cell.get("outputs", []):
+    for cell, before in zip(client.nb.cells, stored.cells, strict=True):
+        kept = before.get("outputs", []) if OWN_STILL in cell.metadata.get("tags", []) else []
+        for output, old in zip(cell.get("outputs", []), chain(kept, repeat({}))):
             view = output.get("data", {}).get(WIDGET_VIEW)
             state = client.widget_state.get(view["model_id"], {}) if view else {}
             alt = alt_text(state)
             if not alt:
                 continue
-            png, width, height = draw(traits_of(client, view["model_id"]), browser)
-            output.data[PNG] = base64.b64encode(png).decode()
-            output.metadata |= {
-                PNG: {"alt": alt, "width": width, "height": height},
-                "needs_background": "light",
-            }
+            if PNG in old.get("data", {}):
+                output.data[PNG], output.metadata = old.data[PNG], old.metadata
+            else:
+                put_still(output, draw(traits_of(client, view["model_id"]), browser), alt)
+
+
+def put_still(output: NotebookNode, picture: Image.Image, alt: str) -> None:
+    """Make ``picture``, of ``SCALE`` pixels for each of the page's, the still of a notebook's ``output``.
+
+    Raises:
+        NotebookError: nothing is drawn in it.
+    """
+    drawn = ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).getbbox()
+    if drawn is None:
+        raise NotebookError("An explorer drew an empty still: does its JavaScript run?")
+    border, stream = round(MARGIN * SCALE), io.BytesIO()
+    right, bottom = (min(end + border, size) for end, size in zip(drawn[2:], picture.size))
+    picture = picture.crop((0, 0, right, bottom))
+    # Without the rounds of k-means a thin line takes the colour of another one.
+    picture.quantize(COLORS, kmeans=2, dither=Image.Dither.NONE).save(stream, "png", optimize=True)
+    output.data[PNG] = base64.b64encode(stream.getvalue()).decode()
+    size = {"width": round(picture.width / SCALE), "height": round(picture.height / SCALE)}
+    output.metadata |= {PNG: {"alt": alt, **size}, "needs_background": "light"}
 
 
 def traits_of(client: NotebookClient, model_id: str) -> dict[str, Any]:
@@ -102,8 +126,8 @@ def without_private(traits: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in traits.items() if not name.startswith("_") and name not in OF_WIDGETS}
 
 
-def draw(traits: Mapping[str, Any], browser: str) -> tuple[bytes, int, int]:
-    """Return the explorer with these traits as a small PNG, with the width and height that it has in a page.
+def draw(traits: Mapping[str, Any], browser: str) -> Image.Image:
+    """Return a picture of the explorer with these traits.
 
     Raises:
         NotebookError: the browser draws none.
@@ -119,16 +143,6 @@ def draw(traits: Mapping[str, Any], browser: str) -> tuple[bytes, int, int]:
         command += ["--virtual-time-budget=10000", Path(folder, "page.html").as_uri()]
         try:
             subprocess.run(command, capture_output=True, timeout=SECONDS_TO_DRAW, check=True)
-            picture = Image.open(f"{folder}/still.png").convert("RGB")
+            return Image.open(f"{folder}/still.png").convert("RGB")
         except (OSError, subprocess.SubprocessError) as error:
             raise NotebookError(f"{browser} drew no still: {str(error).splitlines()[0][:200]}") from None
-    drawn = ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).getbbox()
-    if drawn is None:
-        raise NotebookError(f"{browser} drew an empty still: does the explorer's JavaScript run?")
-    border = round(MARGIN * SCALE)
-    right, bottom = (min(end + border, size) for end, size in zip(drawn[2:], picture.size))
-    picture = picture.crop((0, 0, right, bottom))
-    stream = io.BytesIO()
-    # Without the rounds of k-means a thin line takes the colour of another one.
-    picture.quantize(COLORS, kmeans=2, dither=Image.Dither.NONE).save(stream, "png", optimize=True)
-    return stream.getvalue(), round(picture.width / SCALE), round(picture.height / SCALE)
