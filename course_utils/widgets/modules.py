@@ -68,8 +68,10 @@ def live(read: Callable[[], str]) -> object:
             time.sleep(SECONDS_BETWEEN_LOOKS)
             try:
                 text = read()
-            except (ImportError, OSError) as error:  # which the page then says in the explorer's place
-                text = f"throw new Error({json.dumps(str(error))});"
+            except OSError:  # in the middle of being saved
+                continue
+            except ImportError as error:  # the page says it in the explorer's place
+                text = f"export default {{ render: ({{ el }}) => el.append({json.dumps(str(error))}) }};"
             if text != contents.contents:
                 contents.contents = text
 
