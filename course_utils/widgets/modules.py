@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
-IMPORT = re.compile(r'^import \{(?:(?! as )[\w\s,])+\} from "\./(\w+\.js)";\n+', re.MULTILINE)
+IMPORT = re.compile(r'^import \{(?:(?! as )[\w\s,])+\} from "\./(\w+\.js)";\n*', re.MULTILINE)
 OTHER_IMPORT = re.compile(r"^\s*(?:import\b\s*[^\s(.]|export\s*(?:\*|\{[^}]*\}\s*from)).*", re.MULTILINE)
 # Of `const [a, b] = …` it sees nothing, but the browser does.
 DEFINITION = re.compile(r"^(?:export )?(?:(?:async )?function|class|const|let) (\w+)", re.MULTILINE)
