@@ -5,7 +5,7 @@ help: help-authors
 help-authors:
 	@echo "make test       run the tests, and the lectures as tests (half an hour on two cores)"
 	@echo "make claims     run what a week can wait for: the project starters, wrong answers to lectures 10 to 13, every claim that takes minutes"
-	@echo "make lint       see whether ruff finds something, or would lay something out otherwise"
+	@echo "make lint       see whether ruff finds something, or would lay something out otherwise, and eslint if it is installed"
 	@echo "make bench      measure the course against its peers"
 	@echo "make reproduce  set our test log-likelihoods beside the published ones (half an hour)"
 	@echo "make notebooks  for authors: run the notebooks and store their outputs"
@@ -22,6 +22,7 @@ claims: setup
 lint: setup
 	@$(VENV_PYTHON) -m ruff format --check --quiet .
 	@$(VENV_PYTHON) -m ruff check --quiet .
+	@if [ -d node_modules ]; then npm run --silent lint; else echo "The JavaScript was not linted: that takes npm install, once."; fi
 
 bench: setup
 	@$(VENV_PYTHON) -m tests.benchmarks

@@ -32,6 +32,8 @@ TOP_LEVEL = {
     "course_utils",
     "data",
     "docs",
+    "eslint.config.js",
+    "package.json",
     "tests",
     "environment.yml",
     "CHANGELOG.md",

@@ -11,7 +11,7 @@ const BELOW_DIAGONAL = [[0, 0], [1, 0]];
  * maps [2] to a number.
  */
 export function ascentOf(jax, logJoint) {
-  const { numpy: np, grad, jit, lax, tree, vmap } = jax;
+  const { numpy: np, grad, jit, tree, vmap } = jax;
   const logJoints = vmap(logJoint); // [K, 2] -> [K]
 
   const sample = ({ mean, logScale, tilt }, noise) => {

@@ -1,3 +1,12 @@
+import { ascentOf } from "./ascent.js";
+import { announcer, button, choice, formatNumber, html, listen, loadJax, numbers, player, sharing } from "./explorer.js";
+import {
+  contourSwatch, handle, heatSwatch, legendKey, linePath, lineStyle, lineSwatch, MARGIN, MOVABLE, moveByKeys, panel,
+  plot, svg, tableOf,
+} from "./figure.js";
+import { noiseOf, normalLayer, plane } from "./plane.js";
+import { runnable } from "./program.js";
+
 const CURVE = { left: MARGIN.left, width: 240, height: 150, numTicks: [4, 5] };
 const KEY_STEP = 0.05;
 const NORMALISER_LINE = { color: "currentColor", dash: 1 };

@@ -10,9 +10,10 @@ from jaxtyping import Array, Float
 
 from course_utils import plots
 from course_utils.errors import CourseError
-from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers, page_module
+from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers
 from course_utils.widgets.frames import Range, axis_ends, check_names
 from course_utils.widgets.library import send_library
+from course_utils.widgets.modules import page_module
 from course_utils.widgets.plane import NUM_CELLS, cells_of, heat_of, log_heights
 from course_utils.widgets.program import page_program
 
@@ -53,7 +54,7 @@ class AscentExplorer(Explorer):
         CourseError: a target is not what the page can climb, or a name or a number is impossible.
     """
 
-    _esm = page_module("figure.js", "plane.js", "program.js", "ascent.js", "ascent_explorer.js")
+    _esm = page_module("ascent_explorer.js")
 
     spec = traitlets.Dict().tag(sync=True)
     heights = traitlets.Bytes().tag(sync=True)

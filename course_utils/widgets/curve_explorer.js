@@ -1,3 +1,6 @@
+import { areaStyle, areaSwatch, legendKey, lineStyle, lineSwatch, MARGIN, panel, plot, svg } from "./figure.js";
+import { curvesPanel, frameOffset, renderFrames } from "./frames.js";
+
 const HEIGHT = 242;
 const ROW = MARGIN.top + HEIGHT + MARGIN.bottom;
 const BARS_WIDTH = 190;

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from course_utils.widgets.explorer import page_module
 from course_utils.widgets.frames import (
     Buffer,
     FrameExplorer,
@@ -19,6 +18,7 @@ from course_utils.widgets.frames import (
     ink,
     slider_values,
 )
+from course_utils.widgets.modules import page_module
 
 
 class CurveExplorer(FrameExplorer):
@@ -55,7 +55,7 @@ class CurveExplorer(FrameExplorer):
         CourseError: a shape does not fit to the sliders and ``x``, or a name or a number is impossible.
     """
 
-    _esm = page_module("figure.js", "frames.js", "curve_explorer.js")
+    _esm = page_module("curve_explorer.js")
 
     def __init__(
         self,

@@ -1,8 +1,10 @@
-// Shared by the explorers that run a VAE: this text stands in front of each one's own, behind the sliders.
+// Shared by the explorers that run a VAE.
 
-const Z_STEP = 0.05;
+import { button, html, numberField } from "./explorer.js";
 
-const ACTIVATIONS = {
+export const Z_STEP = 0.05;
+
+export const ACTIVATIONS = {
   silu: (x) => x / (1 + Math.exp(-x)),
   relu: (x) => Math.max(x, 0),
   tanh: Math.tanh,
@@ -65,7 +67,7 @@ export function mlp(layers, weights) {
 }
 
 /** Return a canvas that shows images of ink on white paper: `draw(ink, scale)`, where `scale` is the ink of black. */
-function inkCanvas(height, width) {
+export function inkCanvas(height, width) {
   const canvas = html("canvas", { class: "vi-canvas", height, width, role: "img" });
   const context = canvas.getContext("2d");
   const image = new ImageData(width, height);
@@ -82,7 +84,7 @@ function inkCanvas(height, width) {
 }
 
 /** Return the buttons and the number by which an image is chosen: their `element`, and `show(image)`. */
-function imageChoice({ numImages, getImage, setImage }) {
+export function imageChoice({ numImages, getImage, setImage }) {
   const turn = (by) => () => setImage((getImage() + by + numImages) % numImages);
   // What is typed counts as the nearest image that there is.
   const choose = () => {

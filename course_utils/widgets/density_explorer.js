@@ -1,3 +1,10 @@
+import { formatNumber, numbers } from "./explorer.js";
+import {
+  contourStyle, contourSwatch, heatMap, heatSwatch, layered, legendKey, linePath, lineStyle, lineSwatch, MARGIN, panel,
+  plot, svg, swatch,
+} from "./figure.js";
+import { curvesPanel, frameOffset, renderFrames } from "./frames.js";
+
 const SIDE = 320;
 const GAP = 88;
 // In less room the curves stand below the densities.

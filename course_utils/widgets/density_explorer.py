@@ -8,7 +8,6 @@ import traitlets
 from jaxtyping import ArrayLike, Float
 
 from course_utils.errors import CourseError
-from course_utils.widgets.explorer import page_module
 from course_utils.widgets.frames import (
     Buffer,
     FrameExplorer,
@@ -22,6 +21,7 @@ from course_utils.widgets.frames import (
     root_bytes,
     slider_values,
 )
+from course_utils.widgets.modules import page_module
 
 
 class DensityExplorer(FrameExplorer):
@@ -62,7 +62,7 @@ class DensityExplorer(FrameExplorer):
         CourseError: a shape does not fit to the sliders and the grid, or a name or a number is impossible.
     """
 
-    _esm = page_module("figure.js", "frames.js", "density_explorer.js")
+    _esm = page_module("density_explorer.js")
 
     densities = traitlets.Bytes().tag(sync=True)
 

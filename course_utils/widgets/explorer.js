@@ -1,9 +1,9 @@
-// Shared by the explorers: this text stands in front of each one's own.
+// Shared by the explorers: fields, sliders and buttons, random numbers, libraries, and what goes to Python and comes from it.
 
 const SAVES_PER_SECOND = 10;
 
 /** Return an HTML element with attributes and children. */
-function html(tag, attributes = {}, ...children) {
+export function html(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
@@ -14,13 +14,13 @@ function html(tag, attributes = {}, ...children) {
  * Keep the keys pressed on `node` from JupyterLab, which would take arrow keys away and delete the cell on "d d"; it looks
  * at the focused element only. What is pressed with Ctrl or ⌘, such as to save, stays JupyterLab's.
  */
-function keepKeys(node) {
+export function keepKeys(node) {
   const keep = (event) => node.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey));
   for (const type of ["keydown", "keyup", "focus"]) node.addEventListener(type, keep);
   return node;
 }
 
-function button(text, onClick) {
+export function button(text, onClick) {
   const node = keepKeys(html("button", { type: "button", class: "vi-button" }, text));
   node.addEventListener("click", onClick);
   return node;
@@ -30,7 +30,7 @@ function button(text, onClick) {
  * Return the button that plays and pauses, `node`, and `pause()`. While it plays, `step()` is called once a frame until it
  * returns false; then, or at a pause, comes `onPause()`. `beforePlay()` comes first.
  */
-function player({ step, onPause, beforePlay = () => {} }) {
+export function player({ step, onPause, beforePlay = () => {} }) {
   let frame = null;
   const pause = () => {
     if (frame === null) return;
@@ -54,7 +54,7 @@ function player({ step, onPause, beforePlay = () => {} }) {
 }
 
 /** Return a field for a number, which calls `onChange()` when what is typed is finished: JupyterLab takes Enter's own end. */
-function numberField({ name, min, max, onChange }) {
+export function numberField({ name, min, max, onChange }) {
   const node = keepKeys(html("input", { type: "number", min, max, step: 1, "aria-label": name }));
   node.addEventListener("change", onChange);
   node.addEventListener("keydown", (event) => event.key === "Enter" && onChange());
@@ -62,7 +62,7 @@ function numberField({ name, min, max, onChange }) {
 }
 
 /** Return a field in which one of `options` is chosen: its element, and `set(option)`. */
-function choice(name, options, onChange) {
+export function choice(name, options, onChange) {
   const entries = options.map((option) => html("option", {}, String(option)));
   const element = keepKeys(html("select", { "aria-label": name }, ...entries));
   element.addEventListener("change", () => onChange(options[element.selectedIndex]));
@@ -70,7 +70,7 @@ function choice(name, options, onChange) {
 }
 
 /** Return buttons of which one is pressed: their `element`, and `press(option)`; `onChoose(option)` comes after a press. */
-function oneOf(label, options, chosen, onChoose) {
+export function oneOf(label, options, chosen, onChoose) {
   const press = (option) => buttons.forEach((node, i) => node.setAttribute("aria-pressed", String(options[i] === option)));
   const buttons = options.map((option) =>
     button(option.name, () => {
@@ -86,7 +86,7 @@ function oneOf(label, options, chosen, onChoose) {
  * Return a labelled native slider, which calls `onInput(value)` while it moves and `onChange()` when it is let go: its
  * element, its `input`, `set(value, text)` to move it, and `setNote(text)` to change what is noted beside its name.
  */
-function slider({ name, note = "", min, max, step, onInput, onChange = () => {} }) {
+export function slider({ name, note = "", min, max, step, onInput, onChange = () => {} }) {
   const input = keepKeys(html("input", { type: "range", min, max, step, "aria-label": name }));
   input.addEventListener("input", () => onInput(input.valueAsNumber));
   input.addEventListener("change", onChange);
@@ -117,18 +117,18 @@ function slider({ name, note = "", min, max, step, onInput, onChange = () => {} 
 }
 
 /** Return a line that only screen readers have, and `say(text)`, which has them read it once what they read now is over. */
-function announcer() {
+export function announcer() {
   const element = html("p", { class: "vi-announcer", role: "status" });
   return { element, say: (text) => (element.textContent = text) };
 }
 
 /** Return a function that draws a standard normal number. */
-function standardNormal(random = Math.random) {
+export function standardNormal(random = Math.random) {
   return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 }
 
 /** Return `random()` from 0 to 1, the same numbers for the same `seed`: the generator mulberry32. */
-function randomNumbers(seed) {
+export function randomNumbers(seed) {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
@@ -139,7 +139,7 @@ function randomNumbers(seed) {
 }
 
 /** Return `soon()`, which passes what was set on `model` to Python, ten times a second at most, and `close()`. */
-function sharing(model) {
+export function sharing(model) {
   let [timer, last] = [null, -Infinity];
   const save = () => {
     clearTimeout(timer);
@@ -154,12 +154,12 @@ function sharing(model) {
 }
 
 /** Return the response with what was packed by gzip: ask it for its `text()` or its `arrayBuffer()`. */
-const unpacked = (packed) => new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip")));
+export const unpacked = (packed) => new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip")));
 
 const asModule = (text) => URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
 
 /** Return the promise of the text of the library `name` in this page, with `resolve` for whoever brings it. */
-function library(name) {
+export function library(name) {
   const libraries = (globalThis.courseLibraries ??= new Map());
   if (!libraries.has(name)) libraries.set(name, Promise.withResolvers());
   return libraries.get(name);
@@ -173,7 +173,7 @@ export async function loadJax() {
 }
 
 /** Return a worker that has run the module `source`, in which `jax` is jax-js; it listens to messages from now on. */
-async function jaxWorker(source) {
+export async function jaxWorker(source) {
   // In a page without an origin, such as a file, a worker must be no module, and cannot read what the page holds.
   const modules = [await library("jax-js").promise, source].map((text) => JSON.stringify(text));
   const url = asModule(`const asModule = ${asModule};
@@ -192,17 +192,17 @@ async function jaxWorker(source) {
 }
 
 /** Listen to `model`; return a function that ends it. */
-function listen(model, event, handler) {
+export function listen(model, event, handler) {
   model.on(event, handler);
   return () => model.off(event, handler);
 }
 
 /** Return the numbers of a binary trait, copied because they need not begin at a multiple of four bytes. */
-function numbers(view, Type) {
+export function numbers(view, Type) {
   return new Type(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
 
-function formatNumber(value, decimals) {
+export function formatNumber(value, decimals) {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "not a number" : value > 0 ? "∞" : "−∞";
   const text = value.toFixed(decimals);
   return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");

@@ -1,6 +1,5 @@
-"""What the explorers share: their style sheet, and the sliders that stand in front of each one's own JavaScript."""
+"""What the explorers share in Python: their style sheet, and how they read what they are given."""
 
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -8,21 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from course_utils.errors import CourseError
-
-HERE = Path(__file__).parent
+from course_utils.widgets.modules import HERE, live
 
 # What the page changes. An echo from the kernel would undo what the page has changed since, and not yet passed on.
 FROM_PAGE = {"sync": True, "echo_update": False}
-
-
-def source(*names: str) -> str:
-    """Return the text of the files ``names``, one after the other."""
-    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
-
-
-def page_module(*names: str) -> str:
-    """Return the text of one ES module: the shared sliders, then ``names``; a page cannot import a second file."""
-    return source("explorer.js", *names)
 
 
 def as_numbers(what: str, values: Any) -> Float[np.ndarray, "..."]:
@@ -36,4 +24,4 @@ def as_numbers(what: str, values: Any) -> Float[np.ndarray, "..."]:
 class Explorer(anywidget.AnyWidget):
     """A widget that is drawn by the page alone; a subclass gives its own ``_esm``."""
 
-    _css = (HERE / "explorer.css").read_text(encoding="utf-8")
+    _css = live(lambda: (HERE / "explorer.css").read_text(encoding="utf-8"))

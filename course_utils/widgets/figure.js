@@ -1,16 +1,18 @@
-// Shared by the explorers that draw figures: axes, lines, areas and heat maps. This text stands in front of each one's own.
+// Shared by the explorers that draw figures: axes, lines, areas and heat maps.
 
-const WIDTH = 760;
-const MARGIN = { left: 62, right: 14, top: 12, bottom: 46 };
+import { formatNumber, html, keepKeys } from "./explorer.js";
+
+export const WIDTH = 760;
+export const MARGIN = { left: 62, right: 14, top: 12, bottom: 46 };
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
 // What screen readers are told of a handle that has keys of its own.
-const MOVABLE = { tabindex: 0, role: "button", "aria-roledescription": "movable point" };
-const DIGIT_COLORS = [
+export const MOVABLE = { tabindex: 0, role: "button", "aria-roledescription": "movable point" };
+export const DIGIT_COLORS = [
   "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#8a8a8a", "#b8860b", "#7b5fc7", "#4d9221",
 ];
 const DASHES = ["", "7 4", "2 3", "9 3 2 3", "12 4", "4 2", "6 2 2 2 2 2"];
 
-function svg(tag, attributes = {}, ...children) {
+export function svg(tag, attributes = {}, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
@@ -36,7 +38,7 @@ function ticks(low, high, count) {
  * `placeAt(event)`, the place under a pointer in the units of the axes. `numTicks` says about how many numbers the axes
  * have, and `grid` whether lines go from those of `y` to the right.
  */
-function panel({ left, top = MARGIN.top, width, height, numTicks, grid = true, xRange, yRange, xLabel, yLabel }) {
+export function panel({ left, top = MARGIN.top, width, height, numTicks, grid = true, xRange, yRange, xLabel, yLabel }) {
   // Far outside of the panel a coordinate need not be exact, but it must be one that a browser can draw.
   const clamp = (pixel) => Math.max(-1e4, Math.min(1e4, pixel));
   const x = (value) => clamp(((value - xRange[0]) / (xRange[1] - xRange[0])) * width);
@@ -92,7 +94,7 @@ export function linePath(xs, ys, x, y) {
 }
 
 /** Return the SVG path of filled steps centred on `xs`. */
-function stepsPath(xs, ys, x, y) {
+export function stepsPath(xs, ys, x, y) {
   const last = xs.length - 1;
   const edge = (i) => {
     if (i === 0) return xs[0] - (xs[1] - xs[0]) / 2;
@@ -107,29 +109,29 @@ function stepsPath(xs, ys, x, y) {
   return `${path}V${base}Z`;
 }
 
-const lineStyle = ({ color, dash }) => ({
+export const lineStyle = ({ color, dash }) => ({
   fill: "none", stroke: color, "stroke-width": 2.2, "stroke-dasharray": DASHES[dash % DASHES.length],
 });
-const areaStyle = ({ color, steps }) => ({
+export const areaStyle = ({ color, steps }) => ({
   fill: color, "fill-opacity": steps ? 0.35 : 0.85, stroke: color, "stroke-width": 1.3,
 });
 
 /** Return the legend's entry: `picture`, beside the name. */
-const legendKey = (name, picture) => html("span", { class: "vi-key" }, picture, name);
+export const legendKey = (name, picture) => html("span", { class: "vi-key" }, picture, name);
 
 /** Return the legend's picture of what is drawn by `shapes`. */
-const swatch = (...shapes) => svg("svg", { width: 28, height: 14, "aria-hidden": "true" }, ...shapes);
-const lineSwatch = (entry) => swatch(svg("line", { x1: 1, x2: 27, y1: 7, y2: 7, ...lineStyle(entry) }));
-const areaSwatch = (entry) => swatch(svg("rect", { x: 3, y: 2, width: 22, height: 10, ...areaStyle(entry) }));
+export const swatch = (...shapes) => svg("svg", { width: 28, height: 14, "aria-hidden": "true" }, ...shapes);
+export const lineSwatch = (entry) => swatch(svg("line", { x1: 1, x2: 27, y1: 7, y2: 7, ...lineStyle(entry) }));
+export const areaSwatch = (entry) => swatch(svg("rect", { x: 3, y: 2, width: 22, height: 10, ...areaStyle(entry) }));
 
 /** Return the picture in which the panels of `parts` stand. */
-function plot(spec, height, parts, width = WIDTH) {
+export function plot(spec, height, parts, width = WIDTH) {
   const attributes = { class: "vi-plot", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": spec.label };
   return svg("svg", attributes, ...parts.map((part) => part.group));
 }
 
 /** Return a panel with a named bar for each of `entries`: its group, `y`, `draw(heights)`, and `mark(number)`. */
-function columns(entries, place) {
+export function columns(entries, place) {
   const { group, drawing, y, width, height } = panel({ numTicks: [1, 5], xRange: [0, 1], xLabel: null, ...place });
   const room = width / entries.length;
   const blocks = entries.map(({ name, color }, i) => {
@@ -153,7 +155,7 @@ function columns(entries, place) {
 }
 
 /** Return the table of the numbers: its element, `draw(numbers)`, and `text()`, all of it in words. */
-function tableOf(names) {
+export function tableOf(names) {
   const cells = names.map((name) => [name, html("td")]);
   const rows = cells.map(([name, cell]) => html("tr", {}, html("th", { scope: "row" }, name), cell));
   return {
@@ -164,7 +166,7 @@ function tableOf(names) {
 }
 
 /** Let what `heat` shows lie below the axes of `picture`, at the box from (left, top) on; both scale with the page. */
-function layered(heat, picture, { left, width, height }) {
+export function layered(heat, picture, { left, width, height }) {
   const [, , wholeWidth, wholeHeight] = picture.getAttribute("viewBox").split(" ").map(Number);
   const percent = (part, whole) => `${(100 * part) / whole}%`;
   Object.assign(heat.style, {
@@ -179,7 +181,7 @@ function layered(heat, picture, { left, width, height }) {
  * of the axes, and `say(text)`, which names it to mouse and screen reader. While it is dragged, `onMove(x, y)` gets the
  * place where its middle is wanted, then comes `onEnd()`.
  */
-function handle({ group, x, y, placeAt }, { onMove, onEnd, attributes = {} }) {
+export function handle({ group, x, y, placeAt }, { onMove, onEnd, attributes = {} }) {
   // A finger needs more room than the eye.
   const room = svg("circle", { class: "vi-room", r: 16 });
   const title = svg("title");
@@ -214,7 +216,7 @@ function handle({ group, x, y, placeAt }, { onMove, onEnd, attributes = {} }) {
 }
 
 /** Let arrow keys move a handle, five times as far with Shift: `move(right, up)` gets the steps; then comes `onEnd()`. */
-function moveByKeys(node, { move, onEnd }) {
+export function moveByKeys(node, { move, onEnd }) {
   keepKeys(node);
   node.addEventListener("keydown", (event) => {
     if (!(event.key in KEYS)) return;
@@ -243,7 +245,7 @@ function heatColors(color) {
 }
 
 /** Return a canvas of `width` x `height` cells, and `draw(bytes)`, which takes them row by row from the bottom. */
-function heatMap(width, height, color) {
+export function heatMap(width, height, color) {
   const canvas = html("canvas", { class: "vi-heat", width, height, "aria-hidden": "true" });
   const context = canvas.getContext("2d");
   const colors = heatColors(color);
@@ -261,10 +263,10 @@ function heatMap(width, height, color) {
   return { canvas, draw };
 }
 
-const contourStyle = ({ color }) => ({ fill: "none", stroke: color, "stroke-width": 1.6 });
+export const contourStyle = ({ color }) => ({ fill: "none", stroke: color, "stroke-width": 1.6 });
 
 /** Return the legend's picture of a heat map. */
-function heatSwatch({ color }) {
+export function heatSwatch({ color }) {
   const { canvas, draw } = heatMap(28, 1, color);
   canvas.style = "width: 28px; height: 12px";
   draw(Uint8Array.from({ length: 28 }, (_, i) => 255 * Math.sqrt(i / 27)));
@@ -272,5 +274,5 @@ function heatSwatch({ color }) {
 }
 
 /** Return the legend's picture of contour lines. */
-const contourSwatch = (entry) =>
+export const contourSwatch = (entry) =>
   swatch(...[[12, 5.8], [6, 2.6]].map(([rx, ry]) => svg("ellipse", { cx: 14, cy: 7, rx, ry, ...contourStyle(entry) })));

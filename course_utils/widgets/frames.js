@@ -1,4 +1,7 @@
-// Shared by the explorers whose frames are all computed beforehand: this text stands in front of each one's own.
+// Shared by the explorers whose frames are all computed beforehand.
+
+import { button, formatNumber, html, listen, numbers, oneOf, player, sharing, slider } from "./explorer.js";
+import { areaStyle, linePath, lineStyle, panel, stepsPath, svg, WIDTH } from "./figure.js";
 
 /** Return the number at which the frame at `position` of a packed array begins. */
 export function frameOffset({ offset, strides }, position) {
@@ -6,7 +9,7 @@ export function frameOffset({ offset, strides }, position) {
 }
 
 /** Return a panel of curves over `x`, of the size in `place`, with `draw(position)` and `textsAt(place, position)`. */
-function curvesPanel(spec, data, place) {
+export function curvesPanel(spec, data, place) {
   const made = panel({
     ...place, xRange: spec.x_range, yRange: spec.y_range, xLabel: spec.x_label, yLabel: spec.y_label,
   });
@@ -177,7 +180,7 @@ function controlsOf(spec, data, { getPosition, setPosition }) {
  * differs between the explorers: the entries of the `legend`, the `picture`, `room` pixels wide, and its `parts`, which have
  * `draw(position)` each, `textsAt(place, position)` if the pointer can read them, and `drag` if it can move sliders there.
  */
-function renderFrames({ model, el }, name, build) {
+export function renderFrames({ model, el }, name, build) {
   const spec = model.get("spec");
   const data = numbers(model.get("data"), Float32Array);
   const share = sharing(model);

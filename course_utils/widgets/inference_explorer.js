@@ -1,3 +1,9 @@
+import { imageChoice, inkCanvas, mlp } from "./decoder.js";
+import { announcer, button, formatNumber, html, listen, loadJax, numbers, oneOf, player, sharing, standardNormal } from "./explorer.js";
+import { legendKey, linePath, lineStyle, lineSwatch, MARGIN, panel, plot, svg } from "./figure.js";
+import { adamClimb, MASKED_STEPS, maskedBound } from "./masked.js";
+import { INK, PAPER, paper, UNSEEN } from "./paper.js";
+
 const STEP_DRAWS = 4;
 const NUM_COMPLETIONS = 4;
 const NUM_NEAREST = 8;

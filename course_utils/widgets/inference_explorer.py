@@ -13,9 +13,10 @@ from course_utils import plots
 from course_utils.bounds import DiagonalNormal
 from course_utils.errors import CourseError
 from course_utils.models import VAE
-from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers, page_module
+from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers
 from course_utils.widgets.exported import INFORMATIVE_NATS, as_ink, export_decoder, export_encoder, mean_kl
 from course_utils.widgets.library import send_library
+from course_utils.widgets.modules import page_module
 
 MAX_IMAGES = 200
 MAX_TRAINING = 3000
@@ -48,7 +49,7 @@ class InferenceExplorer(Explorer):
         CourseError: the page cannot compute these networks, or the images or labels do not fit to them.
     """
 
-    _esm = page_module("decoder.js", "figure.js", "masked.js", "paper.js", "inference_explorer.js")
+    _esm = page_module("inference_explorer.js")
 
     spec = traitlets.Dict().tag(sync=True)
     encoder = traitlets.Bytes().tag(sync=True)

@@ -1,3 +1,7 @@
+import { imageChoice, inkCanvas, mlp, Z_STEP } from "./decoder.js";
+import { button, formatNumber, html, keepKeys, listen, numbers, sharing, slider, standardNormal } from "./explorer.js";
+import { between, elboOf, fixedNoise, NUM_NOISE, pad, strips } from "./traversal.js";
+
 /** Return the sliders' column: the most informative dimensions first, the others folded, and what the numbers mean. */
 function sliderColumn(spec, sliders) {
   const group = (dimensions) => html("div", { class: "vi-sliders" }, ...dimensions.map((d) => sliders[d].element));

@@ -10,8 +10,9 @@ from jaxtyping import Array, Num
 
 from course_utils.errors import CourseError
 from course_utils.models import VAE
-from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers, page_module
+from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers
 from course_utils.widgets.exported import INFORMATIVE_NATS, as_ink, export_decoder, mean_kl
+from course_utils.widgets.modules import page_module
 
 MAX_IMAGES = 200
 
@@ -38,7 +39,7 @@ class LatentExplorer(Explorer):
         CourseError: the page cannot compute this decoder, or the images or labels do not fit to it.
     """
 
-    _esm = page_module("decoder.js", "figure.js", "traversal.js", "latent_explorer.js")
+    _esm = page_module("latent_explorer.js")
 
     spec = traitlets.Dict().tag(sync=True)
     weights = traitlets.Bytes().tag(sync=True)

@@ -6,7 +6,7 @@ import json
 import anywidget
 import traitlets
 
-from course_utils.widgets.explorer import HERE, page_module
+from course_utils.widgets.modules import HERE, page_module
 
 VENDOR = HERE / "vendor"
 

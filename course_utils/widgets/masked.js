@@ -1,7 +1,7 @@
 // Inference from what was seen of an image, as in notebook 10. Arrays of jax-js belong to the function that they are given
 // to: `.ref` keeps one for another use.
 
-const MASKED_STEPS = 200;
+export const MASKED_STEPS = 200;
 const FIRST_RATE = 0.1;
 
 /** Return the activations of jax-js by the names that the page has for them. */

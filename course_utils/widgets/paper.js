@@ -1,9 +1,11 @@
-// Shared by the explorers with an image to paint on: this text stands in front of each one's own.
+// Shared by the explorers with an image to paint on.
+
+import { html, keepKeys } from "./explorer.js";
 
 // What a pixel can be, with the radius of the brush that makes it so, in pixels.
-const PAPER = { code: "0", name: "Rubber", radius: 2.2 };
-const INK = { code: "1", name: "Pencil", radius: 1.2 };
-const UNSEEN = { code: "?", name: "Hide", radius: 2.2 };
+export const PAPER = { code: "0", name: "Rubber", radius: 2.2 };
+export const INK = { code: "1", name: "Pencil", radius: 1.2 };
+export const UNSEEN = { code: "?", name: "Hide", radius: 2.2 };
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -22,7 +24,7 @@ export function stroke(pixels, width, tool, [fromX, fromY], [toX, toY]) {
  * Return an image to paint on with mouse, pen, finger or keys: its `element`, and `draw(pixels)`. `onPaint(pixels)` gets
  * what it becomes, and `onEnd()` comes after the last of it.
  */
-function paper({ height, width, label, getPixels, getTool, onPaint, onEnd }) {
+export function paper({ height, width, label, getPixels, getTool, onPaint, onEnd }) {
   const keys = "Arrow keys move the brush, the space bar paints, and so do arrow keys with Shift.";
   const canvas = keepKeys(html("canvas", { class: "vi-canvas vi-paper", height, width, tabindex: 0, role: "application" }));
   canvas.setAttribute("aria-label", `${label}. ${keys}`);

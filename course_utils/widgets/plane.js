@@ -1,10 +1,13 @@
-// Shared by the explorers of a posterior over two latent variables: this text stands in front of each one's own.
+// Shared by the explorers of a posterior over two latent variables.
+
+import { randomNumbers, standardNormal } from "./explorer.js";
+import { contourStyle, heatMap, layered, MARGIN, panel, plot, svg, swatch } from "./figure.js";
 
 const PLANE_SIDE = 250;
 const CONTOUR_SCALES = [1, 2];
 
 /** Return the plane of z₁ and z₂ with a heat map: its element, what `panel` returns, to draw in, and `drawHeat(bytes)`. */
-function plane(spec) {
+export function plane(spec) {
   const box = { left: MARGIN.left, width: PLANE_SIDE, height: PLANE_SIDE };
   const made = panel({
     ...box, numTicks: [6, 6], grid: false,
@@ -16,14 +19,14 @@ function plane(spec) {
 }
 
 /** Return the legend's picture of draws. */
-const drawsSwatch = (color, radii) =>
+export const drawsSwatch = (color, radii) =>
   swatch(...radii.map((r, i) => svg("circle", { class: "vi-draw", cx: 6 + 8 * i, cy: 7, r, fill: color, stroke: color })));
 
 /**
  * Return the contour lines of a normal on a plane, one scale and two scales away from its mean: `draw(q)` takes
  * the mean and the lower triangle of the covariance's root.
  */
-function normalLayer({ drawing, x, y }, color) {
+export function normalLayer({ drawing, x, y }, color) {
   const circles = (attributes) => CONTOUR_SCALES.map((r) => svg("circle", { r, ...attributes }));
   const casing = { class: "vi-casing vi-unscaled", "stroke-width": 3.6 };
   const group = svg("g", {}, ...circles(casing), ...circles({ class: "vi-unscaled", ...contourStyle({ color }) }));
@@ -38,7 +41,7 @@ function normalLayer({ drawing, x, y }, color) {
 }
 
 /** Return `count` dots on a plane: `draw(xs, ys, radii)` takes their places, and their sizes in pixels. */
-function dotsLayer({ drawing, x, y }, count, color) {
+export function dotsLayer({ drawing, x, y }, count, color) {
   const dots = Array.from({ length: count }, () => svg("circle", { class: "vi-draw", fill: color, stroke: color }));
   drawing.append(svg("g", {}, ...dots));
   return {

@@ -1,3 +1,9 @@
+import { mlp, Z_STEP } from "./decoder.js";
+import {
+  button, formatNumber, html, jaxWorker, keepKeys, listen, numbers, sharing, slider, standardNormal, unpacked,
+} from "./explorer.js";
+import { ACTIVE_NATS, curvesPicture, imageRow, latentPlane, meanKl, unitBars } from "./playground_pictures.js";
+
 const NUM_SLIDERS = 6;
 const SAMPLES_SHOWN = 16;
 const IMAGES_SHOWN = 8;
@@ -77,7 +83,7 @@ function render({ model, el }) {
   // The worker is started by the first button that needs it.
   const start = () => (starting ??= (async () => {
     say("Getting ready …");
-    const [made, pixels] = await Promise.all([jaxWorker(WORKER), unpackedPixels]);
+    const [made, pixels] = await Promise.all([jaxWorker(model.get("worker")), unpackedPixels]);
     if (ended) return made.terminate();
     worker = made;
     worker.onmessage = ({ data: message }) => onMessage[message.type](message);

@@ -2,7 +2,6 @@
 
 import functools
 import gzip
-import json
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,12 @@ import traitlets
 
 from course_utils import data
 from course_utils.errors import CourseError
-from course_utils.widgets.explorer import FROM_PAGE, Explorer, page_module, source
+from course_utils.widgets.explorer import FROM_PAGE, Explorer
 from course_utils.widgets.library import send_library
+from course_utils.widgets.modules import page_module
 
+# The module that trains, for a worker of the page.
+WORKER = page_module("playground_worker.js")
 NUM_TRAIN, NUM_HELD_OUT, SIDE = 10_000, 500, 28
 CHOICES: dict[str, tuple[str, list[Any]]] = {
     "objective": (
@@ -96,13 +98,12 @@ class Playground(Explorer):
         CourseError: there is no such setting, or it can have no such value.
     """
 
-    _esm = f"const WORKER = {json.dumps(source('vae.js', 'playground_worker.js'))};\n" + page_module(
-        "figure.js", "decoder.js", "playground_pictures.js", "playground.js"
-    )
+    _esm = page_module("playground.js")
 
     spec = traitlets.Dict().tag(sync=True)
     pixels = traitlets.Bytes().tag(sync=True)
     labels = traitlets.Bytes().tag(sync=True)
+    worker = traitlets.Unicode().tag(sync=True)
     settings = traitlets.Dict().tag(**FROM_PAGE)
     result = traitlets.Dict().tag(**FROM_PAGE)
 
@@ -117,7 +118,8 @@ class Playground(Explorer):
             "choices": [{"key": key, "name": name, "values": values} for key, (name, values) in CHOICES.items()],
             "presets": [{"name": name, "settings": chosen, "watch": watch} for name, chosen, watch in PRESETS],
         }
-        super().__init__(spec=spec, pixels=packed, labels=labels, settings=DEFAULTS | settings, result={})
+        given = {"spec": spec, "pixels": packed, "labels": labels, "worker": str(WORKER)}
+        super().__init__(**given, settings=DEFAULTS | settings, result={})
 
     @traitlets.validate("settings")
     def _check_settings(self, proposal: dict[str, Any]) -> dict[str, Any]:

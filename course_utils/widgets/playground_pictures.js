@@ -1,6 +1,9 @@
-// The pictures of the playground: this text stands in front of playground.js.
+// The pictures of the playground.
 
-const ACTIVE_NATS = 0.01;
+import { formatNumber, html } from "./explorer.js";
+import { DIGIT_COLORS, legendKey, linePath, lineStyle, lineSwatch, panel, plot, svg } from "./figure.js";
+
+export const ACTIVE_NATS = 0.01;
 const PLANE_SIDE = 320;
 const LINES = [
   { key: "said", name: "what the objective says", color: "#e69f00", dash: 2 },
@@ -9,7 +12,7 @@ const LINES = [
 ];
 
 /** Return the curves' picture: its element, and `draw(history)`. */
-function curvesPicture() {
+export function curvesPicture() {
   const picture = plot({ label: "Bounds against the step" }, 250, [], 330);
   const draw = (history) => {
     const values = LINES.flatMap(({ key }) => history[key].map(([, value]) => value)).filter(Number.isFinite);
@@ -33,7 +36,7 @@ function curvesPicture() {
 }
 
 /** Return the plane of two dimensions: its element, and `draw(look, labels, dims, z)`; it calls `onPick(x, y)`. */
-function latentPlane({ onPick }) {
+export function latentPlane({ onPick }) {
   const caption = html("figcaption", {}, "The encoder's codes of held-out images appear here.");
   const canvas = html("canvas", { class: "vi-plane", role: "img", "aria-label": caption.textContent });
   const scale = Math.min(3, globalThis.devicePixelRatio || 1);
@@ -90,7 +93,7 @@ function latentPlane({ onPick }) {
 }
 
 /** Return a row of images: its element, and `draw(images)` with the ink of each. */
-function imageRow(name, count) {
+export function imageRow(name, count) {
   const canvas = html("canvas", { class: "vi-canvas vi-strip", role: "img", "aria-label": name });
   const context = canvas.getContext("2d");
   const columns = Math.min(8, count);
@@ -111,7 +114,7 @@ function imageRow(name, count) {
 }
 
 /** Return the bars of the latent dimensions' KL: their element, and `draw(kl)`. */
-function unitBars() {
+export function unitBars() {
   const caption = html("figcaption", {}, "The KL of each latent dimension appears here.");
   const bars = html("div", { class: "vi-units", role: "img", "aria-label": caption.textContent });
   const draw = (kl) => {
@@ -134,7 +137,7 @@ function unitBars() {
 }
 
 /** Return the KL of each dimension in nats, the mean over the images. */
-function meanKl({ means, scales, numImages, latent }) {
+export function meanKl({ means, scales, numImages, latent }) {
   const kl = new Array(latent).fill(0);
   means.forEach((mean, i) => {
     kl[i % latent] += (0.5 * (mean ** 2 + scales[i] ** 2 - 1) - Math.log(scales[i])) / numImages;

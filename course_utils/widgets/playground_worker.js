@@ -1,5 +1,7 @@
-// Trains in a worker, so that the page stays free; vae.js stands in front of this text. The page sends `data` once,
-// then `start` with settings, `run`, `pause` and `step`; back come looks at the model, with all that the page draws.
+// Trains in a worker, so that the page stays free. The page sends `data` once, then `start` with settings, `run`, `pause` and `step`;
+// back come looks at the model, with all that the page draws.
+
+import { codes, corrections, makeStep, newLayers, np, rightBound, tree } from "./vae.js";
 
 const NUM_PICTURES = 8;
 const MS_BETWEEN_VISITS = 30; // so that a pause is heard
@@ -8,7 +10,7 @@ const MS_LONGEST = 1500; // the first look and the first bounds compile, and wou
 const SHARE = 0.08; // of the time, at most, goes into looks, and as much into the bounds of the curves
 
 /** Return a generator of uniform numbers of 32 bits: sfc32 of Doty-Humphrey's PractRand. */
-function generator(seed) {
+export function generator(seed) {
   let [a, b, c, counter] = [0, 0, seed, 1];
   const next = () => {
     const sum = (a + b + counter++) | 0;
@@ -24,14 +26,14 @@ function generator(seed) {
 const uniform = (next) => (next() + 0.5) / 2 ** 32;
 
 /** Return `n` standard normal numbers, by Box and Muller. */
-const normalNumbers = (next, n) =>
+export const normalNumbers = (next, n) =>
   Float32Array.from({ length: n }, () => {
     const radius = Math.sqrt(-2 * Math.log(uniform(next)));
     return radius * Math.cos(2 * Math.PI * uniform(next));
   });
 
 /** Return images of half the height and width, each pixel the mean of four. */
-function halved(images, side) {
+export function halved(images, side) {
   const half = side / 2;
   const result = new Uint8Array(images.length / 4);
   for (let i = 0; i < result.length; i++) {
@@ -42,7 +44,7 @@ function halved(images, side) {
 }
 
 /** Draw each pixel of the images in `rows` as Bernoulli(grey level / 255), or cut it at 1/2: zeros and ones. */
-function binarize(next, images, rows, dataDim, cut) {
+export function binarize(next, images, rows, dataDim, cut) {
   const x = new Float32Array(rows.length * dataDim);
   let i = 0;
   for (const row of rows) {

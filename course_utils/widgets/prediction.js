@@ -1,3 +1,5 @@
+import { button, html, keepKeys, listen, numberField, slider } from "./explorer.js";
+
 const LEAST = 1;
 
 /** Return `weights` scaled to the sum `total`; the same for each if there are none. */

@@ -20,7 +20,8 @@ from scipy.stats import binomtest
 from course_utils import plots
 from course_utils.coursework.kernel import my_vi
 from course_utils.errors import CourseError
-from course_utils.widgets.explorer import FROM_PAGE, Explorer, page_module
+from course_utils.widgets.explorer import FROM_PAGE, Explorer
+from course_utils.widgets.modules import page_module
 
 FILE = "my_predictions.json"
 LEAST = 0.01

@@ -1,4 +1,4 @@
-// Functions that were written in JAX, run by jax-js: this text stands in front of the explorers that climb them.
+// Functions that were written in JAX, run by jax-js.
 
 /** Return for each primitive of JAX what it is in jax-js, of its inputs and its parameters. */
 function primitivesOf({ numpy: np, lax }) {

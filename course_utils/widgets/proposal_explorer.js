@@ -1,3 +1,7 @@
+import { announcer, button, formatNumber, html, listen, numbers, sharing, slider } from "./explorer.js";
+import { columns, contourSwatch, handle, heatSwatch, legendKey, lineStyle, lineSwatch, MARGIN, plot, svg, tableOf } from "./figure.js";
+import { dotsLayer, drawsSwatch, noiseOf, normalLayer, plane } from "./plane.js";
+
 const STEP = 0.01;
 const EVIDENCE_LINE = { color: "currentColor", dash: 1 };
 const BARS_HEIGHT = 150;

@@ -10,8 +10,9 @@ from jaxtyping import ArrayLike, Float
 
 from course_utils import plots
 from course_utils.errors import CourseError
-from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers, page_module
+from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers
 from course_utils.widgets.frames import Range, axis_ends
+from course_utils.widgets.modules import page_module
 from course_utils.widgets.plane import NUM_CELLS, cells_of, grid_of, heat_of, log_heights
 
 LARGEST_CORRELATION = 0.99
@@ -51,7 +52,7 @@ class ProposalExplorer(Explorer):
         CourseError: the log-joint has another shape or is not finite, or a number is impossible.
     """
 
-    _esm = page_module("figure.js", "plane.js", "proposal_explorer.js")
+    _esm = page_module("proposal_explorer.js")
 
     spec = traitlets.Dict().tag(sync=True)
     log_joint = traitlets.Bytes().tag(sync=True)

@@ -1,3 +1,10 @@
+import { announcer, button, formatNumber, html, listen, sharing, slider } from "./explorer.js";
+import {
+  columns, handle, legendKey, linePath, lineStyle, lineSwatch, MARGIN, MOVABLE, moveByKeys, panel, plot, svg, swatch,
+  tableOf,
+} from "./figure.js";
+import { drawnFunction, predictive, regression } from "./regression.js";
+
 const PLOT_SIDE = { left: MARGIN.left, width: 250, height: 220, numTicks: [6, 6] };
 const DEGREE_BARS = { left: MARGIN.left, width: 220, height: 120 };
 const NATS_SHOWN = 10;

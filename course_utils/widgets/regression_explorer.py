@@ -9,8 +9,9 @@ from jaxtyping import ArrayLike, Float
 
 from course_utils import plots
 from course_utils.errors import CourseError
-from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers, page_module
+from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers
 from course_utils.widgets.frames import Range, axis_ends
+from course_utils.widgets.modules import page_module
 
 DEGREES = tuple(range(10))
 NOISE_RANGE = (0.05, 1.0)
@@ -41,7 +42,7 @@ class RegressionExplorer(Explorer):
         CourseError: a shape or a number is impossible.
     """
 
-    _esm = page_module("figure.js", "regression.js", "regression_explorer.js")
+    _esm = page_module("regression_explorer.js")
 
     spec = traitlets.Dict().tag(sync=True)
     points = traitlets.TraitType().tag(**FROM_PAGE)

@@ -1,3 +1,6 @@
+import { inkCanvas, mlp, Z_STEP } from "./decoder.js";
+import { button, formatNumber, html, keepKeys, listen, numbers, sharing, slider, standardNormal } from "./explorer.js";
+
 function render({ model, el }) {
   const spec = model.get("spec");
   const decode = mlp(spec.layers, numbers(model.get("weights"), Float32Array));

@@ -9,8 +9,9 @@ from jaxtyping import ArrayLike, Float
 
 from course_utils.errors import CourseError
 from course_utils.models import MLP
-from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers, page_module
+from course_utils.widgets.explorer import FROM_PAGE, Explorer, as_numbers
 from course_utils.widgets.exported import export_mlp
+from course_utils.widgets.modules import page_module
 
 
 class StyleExplorer(Explorer):
@@ -29,7 +30,7 @@ class StyleExplorer(Explorer):
         CourseError: the page cannot compute this decoder, or its sizes do not fit to the rest.
     """
 
-    _esm = page_module("decoder.js", "style_explorer.js")
+    _esm = page_module("style_explorer.js")
 
     spec = traitlets.Dict().tag(sync=True)
     weights = traitlets.Bytes().tag(sync=True)

@@ -1,9 +1,13 @@
-// Ways through a latent space, for the latent explorer: this text stands in front of its own.
+// Ways through a latent space, for the latent explorer.
+
+import { ACTIVATIONS, inkCanvas } from "./decoder.js";
+import { formatNumber, html, keepKeys, numberField, randomNumbers, slider, standardNormal } from "./explorer.js";
+import { DIGIT_COLORS, handle, MARGIN, MOVABLE, moveByKeys, panel, plot, svg } from "./figure.js";
 
 const STRIP_IMAGES = 9;
 const STRIP_ROWS = 8;
 const PAD_SIDE = 250;
-const NUM_NOISE = 8;
+export const NUM_NOISE = 8;
 const PAD_KEY_STEP = 0.05;
 
 /** Return `count` draws of standard normal noise in `dim` dimensions, the same each time, one after the other. */
@@ -62,7 +66,7 @@ function folded(title, content, draw) {
  * Return the strips: one for each of the first dimensions, which goes from end to end while the others stay; a bar below each
  * stands where z is.
  */
-function strips({ spec, ranges, decode, getZ, setZ }) {
+export function strips({ spec, ranges, decode, getZ, setZ }) {
   const rows = spec.order.slice(0, Math.min(STRIP_ROWS, spec.num_sliders)).map((d) => {
     const values = along(...ranges[d]);
     const ends = ranges[d].map((end) => formatNumber(end, 1)).join(" to ");
@@ -92,7 +96,7 @@ function strips({ spec, ranges, decode, getZ, setZ }) {
  * Return the plane of two dimensions with the codes of the images in it, and z, which follows mouse, finger and arrow keys.
  * Beside it stands the image decoded from z: the one at the explorer's top is out of sight from here.
  */
-function pad({ spec, ranges, labels, numImages, decode, encodedMean, getZ, setZ }) {
+export function pad({ spec, ranges, labels, numImages, decode, encodedMean, getZ, setZ }) {
   const choose = (name, chosen) => {
     const options = spec.order.map((d) => html("option", { value: d }, `z[${d}]`));
     const node = keepKeys(html("select", { "aria-label": name }, ...options));
@@ -168,7 +172,7 @@ function pad({ spec, ranges, labels, numImages, decode, encodedMean, getZ, setZ 
  * Return the way from the code of the chosen image to that of another: a strip, and a slider that goes along it. `reset()`
  * chooses the other image of the start.
  */
-function between({ spec, decode, numImages, getImage, encodedMean, getZ, setZ }) {
+export function between({ spec, decode, numImages, getImage, encodedMean, getZ, setZ }) {
   let other = 1 % numImages;
   const blend = (share) => {
     const [from, to] = [encodedMean(getImage()), encodedMean(other)];

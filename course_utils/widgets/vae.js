@@ -1,7 +1,7 @@
 // The variational autoencoder of notebook 09, in the same words; `jax` is jax-js. An array belongs to the function that
 // it is given to, and is gone after that: `.ref` keeps it for one use more.
 
-const { numpy: np, nn, tree, jit, valueAndGrad } = jax;
+export const { numpy: np, nn, tree, jit, valueAndGrad } = jax;
 
 /** Return the outputs of a network, layer by layer `[matrix, bias]`: [batch, in] -> [batch, out]. */
 export function runNetwork(layers, x) {

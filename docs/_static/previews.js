@@ -1,4 +1,5 @@
 // Shows the beginning of what a link of the course leads to, when the pointer or the focus stays on it.
+/* global courseMath */
 {
   const DELAY = 350; // milliseconds
   const WORTH_SHOWING = "article a.reference.internal[href]:not(.headerlink)";

@@ -67,7 +67,7 @@ def run() -> list[tuple[str, str, str]]:
             page.evaluate("() => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))")
             paints.append(1000 * (time.perf_counter() - begin))
         rows.append(("playground: first paint, its data included", f"{statistics.median(paints):.0f} ms", ""))
-        size = len(playground.pixels) + len(playground._esm.encode()) + len(library.packed)
+        size = sum(map(len, (playground.pixels, playground._esm.encode(), playground.worker.encode(), library.packed)))
         rows.append(
             ("playground: bytes, images and library packed", f"{size / 1e6:.2f} MB", f"{len(library.packed):,} library")
         )

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from course_utils.widgets.explorer import page_module
 from course_utils.widgets.library import send_library
+from course_utils.widgets.modules import page_module
 from tests.browser.bare import show
 
 IMPORT = """async (source) => {
@@ -41,15 +41,15 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.mark.parametrize("program", [IN_PAGE, IN_WORKER], ids=["page", "worker"])
 def test_a_gradient(page, program):
-    assert page.evaluate(IMPORT, f"{page_module()}\n{program}") == [2, -4, 6]
+    assert page.evaluate(IMPORT, f"{page_module('explorer.js')}\n{program}") == [2, -4, 6]
 
 
 def test_a_worker_that_does_not_start_says_why(page):
-    assert "noSuchFunction is not a function" in page.evaluate(IMPORT, f"{page_module()}\n{BROKEN}")
+    assert "noSuchFunction is not a function" in page.evaluate(IMPORT, f"{page_module('explorer.js')}\n{BROKEN}")
 
 
 def test_all_explorers_of_a_page_share_one_module(page):
-    program = f"{page_module()}\nexport default loadJax;"
+    program = f"{page_module('explorer.js')}\nexport default loadJax;"
     show(page, send_library("jax-js"))  # as a second notebook in the same page would
     both = f"async (source) => {{ const [a, b] = await Promise.all([source, source].map({IMPORT})); return a === b; }}"
     assert page.evaluate(both, program)
@@ -58,7 +58,9 @@ def test_all_explorers_of_a_page_share_one_module(page):
 def test_an_explorer_that_comes_before_its_library_waits_for_it(browser):
     context = browser.new_context()
     page = context.new_page()
-    page.evaluate("(program) => { window.waiting = (" + IMPORT + ")(program); }", f"{page_module()}\n{IN_PAGE}")
+    page.evaluate(
+        "(program) => { window.waiting = (" + IMPORT + ")(program); }", f"{page_module('explorer.js')}\n{IN_PAGE}"
+    )
     show(page, send_library("jax-js"))
     assert page.evaluate("() => window.waiting") == [2, -4, 6]
     context.close()

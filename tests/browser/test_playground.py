@@ -19,9 +19,9 @@ from course_utils import data
 from course_utils.models import VAE
 from course_utils.training import fit
 from course_utils.widgets import Playground
-from course_utils.widgets.explorer import page_module, source
 from course_utils.widgets.library import send_library
-from course_utils.widgets.playground import CHOICES, DEFAULTS, NUM_HELD_OUT, NUM_TRAIN, PRESETS, SIDE
+from course_utils.widgets.modules import page_module
+from course_utils.widgets.playground import CHOICES, DEFAULTS, NUM_HELD_OUT, NUM_TRAIN, PRESETS, SIDE, WORKER
 from tests.browser.bare import show
 from tests.browser.lab import canvas_grey
 
@@ -30,11 +30,10 @@ TOLERANCE = 1e-4
 
 # The mathematics in the page itself, where a test can call it.
 HARNESS = (
-    page_module()
+    page_module("explorer.js")
     + """
 globalThis.jax = await loadJax();
-globalThis.vae = await import(asModule(VAE_SOURCE));
-globalThis.worker = await import(asModule(WORKER_SOURCE));
+globalThis.worker = globalThis.vae = await import(asModule(WORKER_SOURCE));
 globalThis.toArrays = (given) => {
     if (Array.isArray(given)) return given.map(toArrays);
     if (given.array !== undefined) return jax.numpy.array(given.array);
@@ -51,13 +50,7 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1100, "height": 1000})
     page = context.new_page()
     show(page, send_library("jax-js"))
-    exported = "export { binarize, generator, halved, normalNumbers };"
-    texts = {
-        "VAE_SOURCE": source("vae.js"),
-        "WORKER_SOURCE": source("vae.js", "playground_worker.js").replace("\nonmessage = ", "\nglobalThis.answer = ")
-        + exported,
-    }
-    constants = "".join(f"const {name} = {json.dumps(text)};\n" for name, text in texts.items())
+    constants = f"const WORKER_SOURCE = {json.dumps(WORKER)};\n"
     page.evaluate(
         "(text) => import(URL.createObjectURL(new Blob([text], { type: 'text/javascript' })))", constants + HARNESS
     )
@@ -322,10 +315,10 @@ def _bound_of_fit(settings: dict, num_steps: int) -> float:
 )
 def test_training_comes_as_far_as_fit(page, settings, num_steps, nats):
     settings = DEFAULTS | settings
-    constants = f"const WORKER_SOURCE = {json.dumps(source('vae.js', 'playground_worker.js'))};\n"
+    constants = f"const WORKER_SOURCE = {json.dumps(WORKER)};\n"
     page.evaluate(
         "(text) => import(URL.createObjectURL(new Blob([text], { type: 'text/javascript' })))",
-        constants + page_module() + TRAINER,
+        constants + page_module("explorer.js") + TRAINER,
     )
     packed = base64.b64encode(Playground().pixels).decode()
     found = page.evaluate(TRAIN, [packed, settings, NUM_HELD_OUT, SIDE, num_steps])
