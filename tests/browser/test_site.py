@@ -586,7 +586,7 @@ def test_slides_work_from_a_disk_and_their_explorers_move(cache, tmp_path, visit
     deck = write_slides(START, tmp_path / "slides", cache)
     page = visit(deck.as_uri())
     assert page.get_by_role("heading", name="0 · Start here").is_visible()
-    page.wait_for_function("Reveal.isReady()")
+    page.wait_for_function("window.Reveal?.isReady()")
     for _ in range(40):
         if page.evaluate(IS_SHOWN):
             break
@@ -607,7 +607,7 @@ def test_slides_work_from_a_disk_and_their_explorers_move(cache, tmp_path, visit
 def test_the_site_links_to_the_slides(site, address, visit):
     page = visit(f"{address}/{PAGE}")
     page.get_by_role("link", name="Slides").click()
-    page.wait_for_function("Reveal.isReady()")
+    page.wait_for_function("window.Reveal?.isReady()")
     assert page.get_by_role("heading", name="0 · Start here").is_visible()
 
 
