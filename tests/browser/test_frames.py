@@ -85,6 +85,16 @@ def test_values_of_the_curves_under_the_pointer_are_those_of_the_arrays(draw):
     assert line_of(page) == ""
 
 
+def test_a_finger_reads_the_values_where_it_was_put_down(browser):
+    context = browser.new_context(has_touch=True, viewport={"width": 400, "height": 900})
+    page = context.new_page()
+    show(page, curve_explorer())
+    page.add_style_tag(content=CurveExplorer._css)
+    page.touchscreen.tap(*point_at(page.locator(".vi-room").first, 0.6251, 0.5))
+    assert line_of(page) == f"z: 1.000 · q: {np.exp(-0.5):.3f} · half: 1.000"
+    context.close()
+
+
 def test_values_under_the_pointer_are_those_of_densities_and_of_the_curve_beside_them(draw):
     page = draw(density_explorer())
     densities, curve = page.locator(".vi-room").all()
