@@ -137,7 +137,9 @@ function densitiesPanel(spec, data, densities, side) {
       for (const node of nodes) node.setAttribute("d", d);
     }
   };
-  return { ...made, canvas: heat.canvas, draw, textsAt: densityReader(spec, bytes), drag: spec.drag };
+  const isShaded = densities.some((value) => value > 0);
+  const textsAt = isShaded ? densityReader(spec, bytes) : () => [];
+  return { ...made, canvas: heat.canvas, draw, textsAt, drag: spec.drag, isShaded };
 }
 
 /** Return the panel of the curves, with a line at the first slider's value: what `curvesPanel` returns. */
@@ -183,7 +185,7 @@ export default {
       const picture = layered(main.canvas, plot(spec, height, parts, width), box);
       const [first, ...others] = spec.densities;
       const legend = [
-        legendKey(first.name, heatSwatch(first)),
+        ...(main.isShaded ? [legendKey(first.name, heatSwatch(first))] : []),
         ...others.map((entry) => legendKey(entry.name, contourSwatch(entry))),
         ...spec.paths.map((entry) => legendKey(entry.name, lineSwatch(entry))),
         ...spec.points.map((entry) => legendKey(entry.name, dotSwatch(entry))),

@@ -37,7 +37,7 @@ class DensityExplorer(FrameExplorer):
         densities: names with values, either ``[num_y, num_x]`` (the same in all frames) or a frame array of them. The
             first is drawn as a heat map, the others as contour lines. Each is scaled to its own maximum in each frame;
             the lines lie where a Gaussian would be 0.5, 1, 1.5, 2 and 2.5 scales away from its mean, at 88 %, 61 %,
-            32 %, 14 % and 4 % of the maximum.
+            32 %, 14 % and 4 % of the maximum. If all are zero everywhere, the picture is one of points and paths alone.
         points: names with the places of dots, ``[n, 2]`` or a frame array of them; what is not finite is not drawn.
         paths: names with the corners of a line, ``[n, 2]`` or a frame array of them; what is not finite interrupts it.
         readout: names with numbers to show as text, a frame array or one number.

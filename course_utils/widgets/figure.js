@@ -176,6 +176,18 @@ export function layered(heat, picture, { left, width, height }) {
   return html("div", { class: "vi-layers", style: `flex-basis: ${wholeWidth}px` }, heat, picture);
 }
 
+/** Return the middle of an element, in pixels of the window. */
+function middleOf(node) {
+  const { left, right, top, bottom } = node.getBoundingClientRect();
+  return { x: (left + right) / 2, y: (top + bottom) / 2 };
+}
+
+/** Return the handle in `group` whose middle is nearest to the pointer. */
+function nearestHandle(group, { clientX, clientY }) {
+  const distance = (node) => Math.hypot(middleOf(node).x - clientX, middleOf(node).y - clientY);
+  return [...group.querySelectorAll("g.vi-handle")].reduce((a, b) => (distance(b) < distance(a) ? b : a));
+}
+
 /**
  * Return a handle that mouse, pen or finger drag over a panel: its `node`, `put(x, y)`, which takes the place in the units
  * of the axes, and `say(text)`, which names it to mouse and screen reader. While it is dragged, `onMove(x, y)` gets the
@@ -190,9 +202,12 @@ export function handle({ group, x, y, placeAt }, { onMove, onEnd, attributes = {
   node.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     event.preventDefault();
+    // The rooms of handles that stand close together overlap, and the upper one need not be the one that is meant.
+    const nearest = nearestHandle(group, event);
+    if (nearest !== node) return nearest.dispatchEvent(new PointerEvent(event.type, event));
     node.setPointerCapture(event.pointerId);
-    const { left, right, top, bottom } = node.getBoundingClientRect();
-    grip = { x: (left + right) / 2 - event.clientX, y: (top + bottom) / 2 - event.clientY };
+    const middle = middleOf(node);
+    grip = { x: middle.x - event.clientX, y: middle.y - event.clientY };
   });
   node.addEventListener("pointermove", (event) => {
     if (grip === null) return;

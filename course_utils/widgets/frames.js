@@ -110,11 +110,14 @@ function pointerLine(getPosition) {
     const longest = made.textsAt(middle, getPosition()).map((text) => `${text} −00`).join(" · ");
     if (longest.length > room.textContent.length) room.textContent = longest;
     const sheet = svg("rect", { class: "vi-room", width: made.width, height: made.height });
-    sheet.addEventListener("pointermove", (event) => {
+    const read = (event) => {
       const place = made.placeAt(event);
       say((position) => made.textsAt(place, position));
-    });
-    sheet.addEventListener("pointerleave", () => say(() => []));
+    };
+    sheet.addEventListener("pointerdown", read);
+    sheet.addEventListener("pointermove", read);
+    // What a finger has pointed at is read once it is lifted and no longer hides it.
+    sheet.addEventListener("pointerleave", ({ pointerType }) => pointerType !== "touch" && say(() => []));
     made.group.append(sheet);
     return sheet;
   };

@@ -272,6 +272,7 @@ function render({ model, el }) {
   const fromLink = () => {
     const read = settingsOfHash(location.hash, spec.choices, settings());
     if (JSON.stringify(read.settings) !== JSON.stringify(settings())) setSettings(read.settings);
+    showSettings();
     say(read.problem || "Choose what to watch, or press Train.");
   };
 

@@ -88,7 +88,7 @@ class Playground(Explorer):
     ``num_samples``, whatever the objective, on 500 images each.
 
     Args:
-        own_page: whether the page holds nothing else, so that its address can carry the settings.
+        own_page: whether the page is there for it, so that its address can carry the settings.
         **settings: any of those in ``DEFAULTS``, each one of its ``CHOICES``.
 
     ``settings`` follows what is chosen in the page, and starts anew when it is set. ``result`` holds, of the last

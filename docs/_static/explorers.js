@@ -107,6 +107,7 @@ window.courseExplorers = (() => {
     try {
       begin(place.dataset.unseen);
       const { widget, model } = await widgetOf(place.dataset.pieces.split(" "));
+      if ("ownPage" in place.dataset) model.set("spec", { ...model.get("spec"), own_page: true });
       const el = document.createElement("div");
       await widget.render({ model, el });
       if (model.get("locked")) score(model);

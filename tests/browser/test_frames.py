@@ -1,11 +1,13 @@
 """What is common to the explorers with frames computed beforehand: Reset, values under the pointer, two values, drags, size."""
 
+import ast
 import re
 
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from course_utils.coursework.source.notebooks import read_notebook, source_notebooks
 from course_utils.widgets import CurveExplorer, DensityExplorer
 from tests.browser.bare import show, text_sizes
 
@@ -85,6 +87,16 @@ def test_values_of_the_curves_under_the_pointer_are_those_of_the_arrays(draw):
     assert line_of(page) == ""
 
 
+def test_a_finger_reads_the_values_where_it_was_put_down(browser):
+    context = browser.new_context(has_touch=True, viewport={"width": 400, "height": 900})
+    page = context.new_page()
+    show(page, curve_explorer())
+    page.add_style_tag(content=CurveExplorer._css)
+    page.touchscreen.tap(*point_at(page.locator(".vi-room").first, 0.6251, 0.5))
+    assert line_of(page) == f"z: 1.000 · q: {np.exp(-0.5):.3f} · half: 1.000"
+    context.close()
+
+
 def test_values_under_the_pointer_are_those_of_densities_and_of_the_curve_beside_them(draw):
     page = draw(density_explorer())
     densities, curve = page.locator(".vi-room").all()
@@ -101,6 +113,32 @@ def test_values_under_the_pointer_are_those_of_densities_and_of_the_curve_beside
     assert abs(p - q) > 5
     page.mouse.move(*point_at(curve, 0.74, 0.5))
     assert line_of(page) == f"step: 30 · distance: {np.sqrt(30):.3f}"
+
+
+def test_where_nothing_is_shaded_no_shade_is_in_the_legend_and_none_is_read(draw):
+    paths = {"wire": np.zeros((2, 2))}
+    page = draw(DensityExplorer({"step": STEPS}, GRID, GRID, {"ground": np.zeros((60, 60))}, paths=paths))
+    assert page.locator(".vi-key").all_inner_texts() == ["wire"]
+    page.mouse.move(*point_at(page.locator(".vi-room"), 0.3, 0.3))
+    assert line_of(page) == ""
+
+
+def test_every_label_of_the_notebooks_fits_below_a_figure_on_a_phone(draw):
+    labels = {
+        node.value.value
+        for path in source_notebooks()
+        for cell in read_notebook(path).cells
+        if cell.cell_type == "code" and "Explorer(" in cell.source
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.keyword) and node.arg == "x_label" and isinstance(node.value, ast.Constant)
+    }
+    assert len(labels) > 15
+    page = draw(curve_explorer())
+    page.set_viewport_size({"width": 344, "height": 900})
+    label = page.locator(".vi-label").first
+    expect(page.locator(".vi-plot")).to_have_attribute("viewBox", re.compile("^0 0 3[23]"))
+    beyond = "(node, text) => (node.textContent = text, node.getBoundingClientRect().right - node.ownerSVGElement.getBoundingClientRect().right)"
+    assert not [text for text in sorted(labels, key=len) if label.evaluate(beyond, text) > 0]
 
 
 def test_the_darkest_colour_is_lighter_on_a_dark_page(draw):

@@ -480,6 +480,8 @@ def test_a_link_sets_a_page_of_its_own_and_a_wrong_one_gets_a_sentence(browser, 
     show(page, Playground(own_page=True))
     settings = page.evaluate("model.get('settings')")
     assert (settings["beta"], settings["side"], settings["latent_dim"]) == (4, 14, DEFAULTS["latent_dim"])
+    assert page.get_by_role("combobox", name="β").evaluate("(node) => node.selectedOptions[0].text") == "4"
+    expect(page.get_by_text("Settings of your own.")).to_be_visible()
     expect(page.get_by_role("status")).to_have_text("The link asks for latent_dim = 7; it can be 1, 2, 5, 10, 20, 50.")
     page.evaluate("() => (location.hash = '#beta=2')")
     page.wait_for_function("model.get('settings').beta === 2")

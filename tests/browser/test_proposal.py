@@ -183,6 +183,15 @@ def test_draws_move_with_q_and_no_handle_leaves_its_limits(shown):
     assert np.isfinite(list(table_of(shown).values())).all()
 
 
+def test_where_handles_stand_close_together_one_drags_the_nearest(shown):
+    for number, by in ((0, [0.5, -0.5]), (1, [0.3, 0]), (2, [0, 0.3])):
+        shown.evaluate("model.set('q', [-1, 0, 0.2, 0.2, 0])")
+        pull(shown, number, by, off=0.0)
+        shown.mouse.up()
+        expected = {0: [-0.5, -0.5, 0.2, 0.2, 0], 1: [-1, 0, 0.5, 0.2, 0], 2: [-1, 0, 0.2, 0.5, 0]}[number]
+        np.testing.assert_allclose(q_of(shown), expected, atol=0.03)
+
+
 def test_a_finger_drags_too_and_does_not_scroll_the_page(browser):
     context = browser.new_context(has_touch=True, viewport={"width": 340, "height": 700})
     page = context.new_page()

@@ -24,7 +24,14 @@ from course_utils.coursework.author import explorers as explorers_module
 from course_utils.coursework.author.chapter_pdf import write_pdf
 from course_utils.coursework.author.explorers import UNSEEN, Explorer, explorers_of
 from course_utils.coursework.author.reader import TITLE_IN_ITALICS, Assets, plain_title, reader_copy
-from course_utils.coursework.author.site import EXPLORER_HERE, Settings, build_site, read_references, read_settings
+from course_utils.coursework.author.site import (
+    EXPLORER_HERE,
+    Settings,
+    _write_notebooks,
+    build_site,
+    read_references,
+    read_settings,
+)
 from course_utils.coursework.author.slides import has_slides, slide_type, write_slides
 from course_utils.coursework.source.notebooks import (
     HIDDEN_TESTS,
@@ -400,6 +407,27 @@ def test_a_module_is_handed_the_interface_of_anywidget(visit, tmp_path):
     page.locator("#place[data-live]").wait_for()
     assert json.loads(page.locator("#place").inner_text()) == [[2], 3, [1.5, -2], True, None]
     assert page.evaluate("library") == "arithmetic"
+
+
+def test_the_explorer_of_a_page_of_its_own_is_told_so(visit, tmp_path):
+    (tmp_path / "index.md").write_text("<!-- explorer: 00 first-explorer -->")
+    (cell,) = (cell for cell in read_notebook(START).cells if cell.id == "first-explorer")
+    text = cell.outputs[0].data["text/plain"]
+    module = "export default { render({ model, el }) { el.textContent = JSON.stringify(model.get('spec')); } };"
+    explorer = Explorer(text, module, "", {"spec": {"label": "a picture", "own_page": False}})
+    _write_notebooks(tmp_path, [START], {START: {"first-explorer": [explorer]}}, Settings())
+    (tmp_path / "_static" / "explorers.js").write_bytes((DOCS_DIR / "_static" / "explorers.js").read_bytes())
+    script = '<!doctype html><link rel="icon" href="data:,"><script src="_static/explorers.js"></script>'
+    (tmp_path / "page.html").write_text(script + (tmp_path / "index.md").read_text())
+    page = visit((tmp_path / "page.html").as_uri())
+    page.get_by_text('{"label":"a picture","own_page":true}').wait_for()
+
+
+def test_a_widget_that_python_draws_is_a_sentence_in_a_page(tmp_path):
+    cells = reader_copy(read_notebook(START), {}, Assets(tmp_path), "assets").cells
+    shown = [output.data for cell in cells for output in cell.get("outputs", []) if "data" in output]
+    assert not [data for data in shown if "interactive(" in data.get("text/plain", "")]
+    assert sum("run the notebook to move it" in data.get("text/html", "") for data in shown) == 1
 
 
 def test_a_large_explorer_is_loaded_when_it_is_asked_for(visit, tmp_path):

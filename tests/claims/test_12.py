@@ -186,14 +186,14 @@ def test_snr_explained_plane():
 
 
 def test_snr_explorer_explained():
-    """With K = 1 about 68 % of [the ordinary gradient's] draws point uphill, with K = 64 about 53 %. Of DReG's draws it is 84 % with
+    """With K = 1 about 68 % of [the ordinary gradient's] draws point uphill, with K = 64 about 52 %. Of DReG's draws it is 84 % with
     K = 1 and 100 % with K = 64."""
     names, found = run_cells(NOTEBOOK, "snr-shapes", names=gradients()), []
     for seed in range(5):
         _, uphill = names["along_its_mean"](names["in_plane"](seed, 4000))
         found.append([uphill[name][end] for name in ("ordinary", "DReG") for end in (0, -1)])
-        assert found[-1] == pytest.approx([68, 53, 84, 100], abs=4)
-    assert np.mean(found, 0) == pytest.approx([68, 53, 84, 100], abs=1.5)
+        assert found[-1] == pytest.approx([68, 52, 84, 100], abs=4)
+    assert np.mean(found, 0) == pytest.approx([68, 52, 84, 100], abs=1.5)
 
 
 @cache

@@ -34,6 +34,9 @@ TITLE_IN_ITALICS = re.compile(r"(?<!\*)\*(?!\*)([^*\n]+)\*(?!\*)")
 # What a cell says when it scores a prediction and none was locked in, as where the notebook was run for its outputs.
 OUTCOME = re.compile(r"What happened: (.+)\. No prediction was locked in; e")
 SCORES = re.compile(r'\bcame_true\(\s*"([\w-]+)"')
+# What a cell shows of a widget that Python draws.
+OF_KERNEL = "interactive(children="
+NEEDS_KERNEL = "<p><em>Python draws this picture: run the notebook to move it.</em></p>"
 FRAGMENT = re.compile(r"(?<=\]\()([^)\s]*)#([^)\s]+)(?=\))")
 
 
@@ -140,6 +143,8 @@ def _shown(
         of_page = picture = ""
         if happened := OUTCOME.match(text or ""):
             of_page = _outcome(data["text/html"], next(predictions), happened[1])
+        if (text or "").startswith(OF_KERNEL):
+            of_page = NEEDS_KERNEL
         if PNG in data:
             picture = assets.picture(data[PNG])
             of_page = _picture(data[PNG], output.metadata.get(PNG, {}), f"{to_assets}/{picture}")

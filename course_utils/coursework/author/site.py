@@ -32,8 +32,10 @@ TITLE = re.compile(r"^# .+\n", re.MULTILINE)
 # What stands in a page of `docs/` in the place of an explorer, such as that of the cell `latent-explorer` of notebook 09,
 # and of the gallery's cards.
 EXPLORER_HERE = re.compile(r"<!-- explorer: (\w+ [\w-]+) -->")
-# A page of `docs/` is there for its explorer, which is shown at once, however large it is.
-AT_ONCE = re.compile(r' data-megabytes="[^"]*"')
+# A page of `docs/` is there for its explorer: it is shown at once, however large it is, and the page's address may carry
+# its settings.
+WHEN_ASKED = re.compile(r' data-megabytes="[^"]*"')
+EXPLORER, OF_ITS_PAGE = '<div class="explorer"', '<div class="explorer" data-own-page'
 CARDS_HERE = "<!-- cards -->"
 # What stands on the front page where it says how one gets the notebooks.
 NOTEBOOKS_HERE = "<!-- notebooks -->"
@@ -142,7 +144,7 @@ def _write_notebooks(
                 if described := output.get("metadata", {}).get(GALLERY):
                     cards += _card(page, place, cell.id, described)
                     here = output.data["text/html"].replace(to_root + ASSETS, ASSETS)
-                    live[f"{number} {cell.id}"] = AT_ONCE.sub("", here)
+                    live[f"{number} {cell.id}"] = WHEN_ASKED.sub("", here).replace(EXPLORER, OF_ITS_PAGE)
         if has_slides(page):
             slides[path.stem] = make_slides(page, "../_static", "../notebooks/")
         _add_links(page, place, settings, with_slides=path.stem in slides)
