@@ -16,7 +16,6 @@ import pytest
 
 from course_utils.coursework.author.execute import run_notebook
 from course_utils.coursework.author.prove import prove
-from course_utils.coursework.author.stills import OWN_STILL
 from course_utils.coursework.grade.answers import Given, Submitted, plans, read_submitted
 from course_utils.coursework.grade.judge import judge
 from course_utils.coursework.grade.types import Reason
@@ -109,9 +108,7 @@ def test_pictures_have_alternative_text(path):
             if is_explorer or "<img" in data.get("text/html", ""):
                 assert "image/png" in data, f"LaTeX has no picture of {cell.id}: run `course execute`"
                 assert len(output.metadata["image/png"]["alt"]) >= 30, cell.id
-                # A playground that has trained shows hundreds of codes, and images.
-                most = 140_000 if OWN_STILL in cell.metadata.get("tags", []) else 100_000
-                assert not is_explorer or len(data["image/png"]) < most, f"the still of {cell.id} is too large"
+                assert not is_explorer or len(data["image/png"]) < 100_000, f"the still of {cell.id} is too large"
 
 
 @per_notebook

@@ -85,8 +85,8 @@ def add_stills(client: NotebookClient, browser: str, stored: NotebookNode) -> No
                 put_still(output, draw(traits_of(client, view["model_id"]), browser), alt)
 
 
-def put_still(output: NotebookNode, picture: Image.Image, alt: str) -> None:
-    """Make ``picture``, of ``SCALE`` pixels for each of the page's, the still of a notebook's ``output``.
+def put_still(output: NotebookNode, picture: Image.Image, alt: str, scale: float = SCALE) -> None:
+    """Make ``picture``, of ``scale`` pixels for each of the page's, the still of a notebook's ``output``.
 
     Raises:
         NotebookError: nothing is drawn in it.
@@ -94,13 +94,13 @@ def put_still(output: NotebookNode, picture: Image.Image, alt: str) -> None:
     drawn = ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).getbbox()
     if drawn is None:
         raise NotebookError("An explorer drew an empty still: does its JavaScript run?")
-    border, stream = round(MARGIN * SCALE), io.BytesIO()
+    border, stream = round(MARGIN * scale), io.BytesIO()
     right, bottom = (min(end + border, size) for end, size in zip(drawn[2:], picture.size))
     picture = picture.crop((0, 0, right, bottom))
     # Without the rounds of k-means a thin line takes the colour of another one.
     picture.quantize(COLORS, kmeans=2, dither=Image.Dither.NONE).save(stream, "png", optimize=True)
     output.data[PNG] = base64.b64encode(stream.getvalue()).decode()
-    size = {"width": round(picture.width / SCALE), "height": round(picture.height / SCALE)}
+    size = {"width": round(picture.width / scale), "height": round(picture.height / scale)}
     output.metadata |= {PNG: {"alt": alt, **size}, "needs_background": "light"}
 
 
